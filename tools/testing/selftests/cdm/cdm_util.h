@@ -1,0 +1,946 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of coherent device memory share: which nodes the machine has,
+ * what lies on them, load that runs beside a test, and the test driver.
+ */
+#ifndef _CDM_UTIL_H
+#define _CDM_UTIL_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <numaif.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "../../../../drivers/cdm/cdm_test_uapi.h"
+
+#ifndef MPOL_PREFERRED_MANY
+#define MPOL_PREFERRED_MANY	5
+#endif
+#ifndef MPOL_WEIGHTED_INTERLEAVE
+#define MPOL_WEIGHTED_INTERLEAVE 6
+#endif
+
+#define CDM_MAX_NODES	16
+#define MIB		(1024 * 1024UL)
+#define PAGE		4096UL
+#define HPAGE		(2 * MIB)
+
+/* The emulated machines are slow, those with a debug kernel very slow. */
+#define CDM_TIMEOUT	240
+#define CDM_ACK_MS	120000
+
+/* Files */
+
+static inline int cdm_read(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	size_t len = 0;
+	ssize_t nr;
+
+	if (fd < 0)
+		return -errno;
+	while ((nr = read(fd, buf + len, size - 1 - len)) > 0)
+		len += nr;
+	if (nr < 0)
+		nr = -errno;
+	buf[len] = 0;
+	close(fd);
+	return nr < 0 ? nr : (int)len;
+}
+
+/* Returns 0, or what the write failed with. */
+static inline int cdm_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static inline int cdm_writef(const char *path, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return cdm_write(path, text);
+}
+
+static inline long cdm_read_long(const char *path)
+{
+	char buf[64];
+
+	return cdm_read(path, buf, sizeof(buf)) < 0 ? -1 : atol(buf);
+}
+
+/* The number that follows @key at the start of a line or after "Node N ". */
+static inline long cdm_field(const char *path, const char *key)
+{
+	char line[256];
+	long val = -1;
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		return -1;
+	while (val < 0 && fgets(line, sizeof(line), file)) {
+		char *at = line;
+		int nid, len = 0;
+
+		if (sscanf(line, "Node %d %n", &nid, &len) == 1 && len)
+			at += len;
+		len = strlen(key);
+		if (!strncmp(at, key, len) && strchr(": \t", at[len]))
+			val = strtol(at + len + strspn(at + len, ": \t"),
+				     NULL, 10);
+	}
+	fclose(file);
+	return val;
+}
+
+/* Nodes */
+
+struct cdm_nodes {
+	int nr;
+	int nid[CDM_MAX_NODES];
+};
+
+/* Reads "1 2" as well as "1-2,4". */
+static inline struct cdm_nodes cdm_nodes_parse(const char *list)
+{
+	struct cdm_nodes nodes = {};
+	char *end;
+
+	while (*list) {
+		long first = strtol(list, &end, 10), last = first;
+
+		if (end == list) {
+			list++;
+			continue;
+		}
+		if (*end == '-')
+			last = strtol(end + 1, &end, 10);
+		for (; first <= last && nodes.nr < CDM_MAX_NODES; first++)
+			nodes.nid[nodes.nr++] = first;
+		list = end;
+	}
+	return nodes;
+}
+
+static inline struct cdm_nodes cdm_nodes_get(const char *env, const char *state)
+{
+	const char *list = getenv(env);
+	char path[128], buf[256] = "";
+
+	if (list)
+		return cdm_nodes_parse(list);
+	snprintf(path, sizeof(path), "/sys/devices/system/node/%s", state);
+	cdm_read(path, buf, sizeof(buf));
+	return cdm_nodes_parse(buf);
+}
+
+static inline struct cdm_nodes cdm_devs(void)
+{
+	return cdm_nodes_get("CDM_DEVICE_NODES", "has_coherent_device");
+}
+
+static inline struct cdm_nodes cdm_rams(void)
+{
+	return cdm_nodes_get("CDM_RAM_NODES", "has_memory");
+}
+
+static inline int cdm_dev(int i)
+{
+	return cdm_devs().nid[i];
+}
+
+static inline int cdm_ram(int i)
+{
+	return cdm_rams().nid[i];
+}
+
+static inline unsigned long cdm_mask(struct cdm_nodes nodes)
+{
+	unsigned long mask = 0;
+
+	for (int i = 0; i < nodes.nr; i++)
+		mask |= 1UL << nodes.nid[i];
+	return mask;
+}
+
+static inline unsigned long cdm_all_mask(void)
+{
+	return cdm_mask(cdm_devs()) | cdm_mask(cdm_rams());
+}
+
+/* A file of node states holds exactly the nodes of @nodes. */
+static inline bool cdm_state_is(const char *state, struct cdm_nodes nodes)
+{
+	char path[128], buf[256] = "";
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/%s", state);
+	if (cdm_read(path, buf, sizeof(buf)) < 0)
+		return false;
+	return cdm_mask(cdm_nodes_parse(buf)) == cdm_mask(nodes);
+}
+
+static inline bool cdm_state_has(const char *state, int nid)
+{
+	char path[128], buf[256] = "";
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/%s", state);
+	cdm_read(path, buf, sizeof(buf));
+	return cdm_mask(cdm_nodes_parse(buf)) >> nid & 1;
+}
+
+/* On the base the memory is an ordinary node, and there is no driver. */
+static inline bool cdm_is_base(void)
+{
+	const char *flavour = getenv("CDM_FLAVOUR");
+
+	return flavour && !strcmp(flavour, "base");
+}
+
+static inline char *cdm_topology(void)
+{
+	return getenv("CDM_TOPOLOGY") ?: "unknown";
+}
+
+/* Counters */
+
+static inline long cdm_meminfo(const char *key)
+{
+	return cdm_field("/proc/meminfo", key);
+}
+
+static inline long cdm_vmstat(const char *key)
+{
+	return cdm_field("/proc/vmstat", key);
+}
+
+static inline long cdm_node_meminfo(int nid, const char *key)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/meminfo", nid);
+	return cdm_field(path, key);
+}
+
+static inline long cdm_node_vmstat(int nid, const char *key)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/vmstat", nid);
+	return cdm_field(path, key);
+}
+
+static inline long cdm_nodes_meminfo(struct cdm_nodes nodes, const char *key)
+{
+	long sum = 0;
+
+	for (int i = 0; i < nodes.nr; i++)
+		sum += cdm_node_meminfo(nodes.nid[i], key);
+	return sum;
+}
+
+/* Fold the per-CPU parts of all counters, so that 0 means 0. */
+static inline void cdm_stat_refresh(void)
+{
+	cdm_write("/proc/sys/vm/stat_refresh", "1");
+}
+
+static inline void cdm_drop_caches(void)
+{
+	cdm_write("/proc/sys/vm/drop_caches", "3");
+}
+
+static inline long cdm_node_used(int nid)
+{
+	return cdm_node_meminfo(nid, "MemTotal") -
+	       cdm_node_meminfo(nid, "MemFree");
+}
+
+/* FilePages contains Shmem and the swap cache. */
+static inline long cdm_node_named(int nid)
+{
+	static const char * const keys[] = {
+		"AnonPages", "FilePages", "Slab", "PageTables", "KernelStack",
+	};
+	long sum = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(keys); i++)
+		sum += cdm_node_meminfo(nid, keys[i]);
+	return sum;
+}
+
+/* What lies on the device nodes, in kB, by both ways of counting. */
+struct cdm_mark {
+	long used;
+	long named;
+};
+
+static inline struct cdm_mark cdm_mark(void)
+{
+	struct cdm_nodes devs = cdm_devs();
+	struct cdm_mark mark = {};
+
+	cdm_stat_refresh();
+	for (int i = 0; i < devs.nr; i++) {
+		mark.used += cdm_node_used(devs.nid[i]);
+		mark.named += cdm_node_named(devs.nid[i]);
+	}
+	return mark;
+}
+
+/*
+ * How many kB came onto the device nodes since @mark. No margin is needed: a
+ * page leaves the free lists of a node, be it to a per-CPU list, only by an
+ * allocation on that node.
+ */
+static inline long cdm_leaked(struct cdm_mark mark)
+{
+	struct cdm_mark now = cdm_mark();
+	long used = now.used - mark.used;
+	long named = now.named - mark.named;
+
+	return used > named ? used : named;
+}
+
+/* Memory and where it is */
+
+static inline char *cdm_map(size_t size)
+{
+	char *addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+static inline char *cdm_map_shared(size_t size)
+{
+	char *addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+/* Aligned to a huge page. The mapping is not undone as a whole. */
+static inline char *cdm_map_huge(size_t size)
+{
+	char *addr = cdm_map(size + HPAGE);
+
+	if (!addr)
+		return NULL;
+	addr = (char *)(((uintptr_t)addr + HPAGE - 1) & ~(HPAGE - 1));
+	return madvise(addr, size, MADV_HUGEPAGE) ? NULL : addr;
+}
+
+static inline void cdm_touch(char *addr, size_t size)
+{
+	for (size_t off = 0; off < size; off += PAGE)
+		addr[off] = 1;
+}
+
+static char cdm_sink;
+
+/* Read a byte of each page, which reads a file mapping in. */
+static inline void cdm_fault_in(const char *addr, size_t size)
+{
+	for (size_t off = 0; off < size; off += PAGE)
+		cdm_sink += addr[off];
+}
+
+/* Every word of the pattern depends on its place, so swapped pages show. */
+static inline __u64 cdm_word(__u64 seed, __u64 i)
+{
+	return (seed + i) * 0x9e3779b97f4a7c15ULL;
+}
+
+static inline void cdm_fill(char *addr, size_t size, __u64 seed)
+{
+	__u64 *word = (__u64 *)addr;
+
+	for (size_t i = 0; i < size / sizeof(*word); i++)
+		word[i] = cdm_word(seed, i);
+}
+
+/* The number of wrong words. */
+static inline long cdm_wrong(const char *addr, size_t size, __u64 seed)
+{
+	const __u64 *word = (const __u64 *)addr;
+	long wrong = 0;
+
+	for (size_t i = 0; i < size / sizeof(*word); i++)
+		wrong += word[i] != cdm_word(seed, i);
+	return wrong;
+}
+
+static inline __u64 cdm_hash(const void *addr, size_t size)
+{
+	const __u64 *word = addr;
+	__u64 hash = 0xcbf29ce484222325ULL;
+
+	for (size_t i = 0; i < size / sizeof(*word); i++)
+		hash = (hash ^ word[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+struct cdm_spread {
+	long on[CDM_MAX_NODES];
+	long absent;		/* no page, or the shared zero page */
+	long total;
+};
+
+static inline struct cdm_spread cdm_spread_of(int pid, const char *addr,
+					      size_t size)
+{
+	struct cdm_spread spread = { .total = size / PAGE };
+	void *page[512];
+	int status[512];
+
+	for (size_t done = 0; done < spread.total; ) {
+		int nr = 0;
+
+		while (nr < 512 && done < spread.total)
+			page[nr++] = (void *)(addr + PAGE * done++);
+		if (move_pages(pid, nr, page, NULL, status, 0)) {
+			spread.absent += nr;
+			continue;
+		}
+		for (int i = 0; i < nr; i++) {
+			if (status[i] < 0 || status[i] >= CDM_MAX_NODES)
+				spread.absent++;
+			else
+				spread.on[status[i]]++;
+		}
+	}
+	return spread;
+}
+
+static inline struct cdm_spread cdm_spread(const char *addr, size_t size)
+{
+	return cdm_spread_of(0, addr, size);
+}
+
+static inline long cdm_pages_on(const char *addr, size_t size, int nid)
+{
+	return cdm_spread(addr, size).on[nid];
+}
+
+static inline long cdm_spread_in(struct cdm_spread spread,
+				 struct cdm_nodes nodes)
+{
+	long sum = 0;
+
+	for (int i = 0; i < nodes.nr; i++)
+		sum += spread.on[nodes.nid[i]];
+	return sum;
+}
+
+/* Returns how many pages are on @nid afterwards, or -errno. */
+static inline long cdm_move(const char *addr, size_t size, int nid)
+{
+	size_t nr = size / PAGE;
+	void **page = malloc(nr * sizeof(*page));
+	int *node = malloc(nr * sizeof(*node));
+	int *status = calloc(nr, sizeof(*status));
+	long ret;
+
+	for (size_t i = 0; i < nr; i++) {
+		page[i] = (void *)(addr + i * PAGE);
+		node[i] = nid;
+	}
+	ret = move_pages(0, nr, page, node, status, MPOL_MF_MOVE);
+	if (ret < 0)
+		ret = -errno;
+	free(page);
+	free(node);
+	free(status);
+	return ret < 0 ? ret : cdm_pages_on(addr, size, nid);
+}
+
+static inline int cdm_task_policy(int mode, unsigned long mask)
+{
+	return set_mempolicy(mode, mask ? &mask : NULL,
+			     mask ? 8 * sizeof(mask) : 0) ? -errno : 0;
+}
+
+static inline int cdm_bind_task(int nid)
+{
+	return cdm_task_policy(MPOL_BIND, 1UL << nid);
+}
+
+static inline int cdm_mbind(void *addr, size_t size, int mode,
+			    unsigned long mask, unsigned int flags)
+{
+	return mbind(addr, size, mode, &mask, 8 * sizeof(mask), flags) ?
+		-errno : 0;
+}
+
+/* Anonymous memory with the pattern of @seed, all of it on @nid, or NULL. */
+static inline char *cdm_map_on(int nid, size_t size, __u64 seed)
+{
+	char *addr = cdm_map(size);
+
+	if (!addr || cdm_mbind(addr, size, MPOL_BIND, 1UL << nid, 0))
+		return NULL;
+	cdm_fill(addr, size, seed);
+	if (cdm_pages_on(addr, size, nid) != size / PAGE)
+		return NULL;
+	return addr;
+}
+
+/* Files of the host, which are read-only here */
+
+static char cdm_big_path[PATH_MAX];
+static size_t cdm_big_min;
+
+static inline int cdm_big_visit(const char *path, const struct stat *st,
+				int type, struct FTW *ftw)
+{
+	if (type != FTW_F || st->st_size < cdm_big_min)
+		return 0;
+	snprintf(cdm_big_path, sizeof(cdm_big_path), "%s", path);
+	return 1;
+}
+
+/* Open some file of at least @size bytes that no other process maps. */
+static inline int cdm_open_big(size_t size)
+{
+	static const char * const likely[] = {
+		"/usr/bin/qemu-system-x86_64",
+		"/usr/lib/gcc/x86_64-linux-gnu/12/cc1",
+	};
+	struct stat st;
+
+	for (int i = 0; i < ARRAY_SIZE(likely); i++)
+		if (!stat(likely[i], &st) && st.st_size >= size)
+			return open(likely[i], O_RDONLY);
+	cdm_big_min = size;
+	if (nftw("/usr", cdm_big_visit, 16, FTW_PHYS) != 1)
+		return -1;
+	return open(cdm_big_path, O_RDONLY);
+}
+
+static long cdm_bytes_wanted;
+
+static inline int cdm_read_visit(const char *path, const struct stat *st,
+				 int type, struct FTW *ftw)
+{
+	static char buf[1 << 20];
+	ssize_t nr;
+	int fd;
+
+	if (type != FTW_F || st->st_size < 1 << 20)
+		return 0;
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return 0;
+	while (cdm_bytes_wanted > 0 && (nr = read(fd, buf, sizeof(buf))) > 0)
+		cdm_bytes_wanted -= nr;
+	close(fd);
+	return cdm_bytes_wanted <= 0;
+}
+
+/* Fill the page cache with @size bytes of files. Returns what was missing. */
+static inline long cdm_read_files(size_t size)
+{
+	cdm_bytes_wanted = size;
+	nftw("/usr", cdm_read_visit, 16, FTW_PHYS);
+	return cdm_bytes_wanted > 0 ? cdm_bytes_wanted : 0;
+}
+
+/* Children: load beside the test, which talks through pipes */
+
+struct cdm_child {
+	pid_t pid;
+	int in;
+	int out;
+};
+
+static inline void cdm_say(struct cdm_child *child, long val)
+{
+	if (write(child->out, &val, sizeof(val)) != sizeof(val))
+		_exit(1);
+}
+
+/* What the other side said; LONG_MIN if it is dead or silent. */
+static inline long cdm_hear(struct cdm_child *child)
+{
+	struct pollfd pfd = { .fd = child->in, .events = POLLIN };
+	long val;
+
+	if (poll(&pfd, 1, CDM_ACK_MS) != 1 ||
+	    read(child->in, &val, sizeof(val)) != sizeof(val))
+		return LONG_MIN;
+	return val;
+}
+
+/*
+ * Run @fn in a child. It is the first to go when memory runs out, and goes
+ * with the test: a test that failed must leave nothing behind.
+ */
+static inline int cdm_start(struct cdm_child *child,
+			    int (*fn)(struct cdm_child *me, void *arg),
+			    void *arg)
+{
+	int down[2], up[2];
+
+	memset(child, 0, sizeof(*child));
+	if (pipe2(down, O_CLOEXEC) || pipe2(up, O_CLOEXEC))
+		return -errno;
+	child->pid = fork();
+	if (child->pid < 0)
+		return -errno;
+	if (!child->pid) {
+		struct cdm_child me = { .in = down[0], .out = up[1] };
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(down[1]);
+		close(up[0]);
+		cdm_write("/proc/self/oom_score_adj", "1000");
+		_exit(fn(&me, arg));
+	}
+	close(down[0]);
+	close(up[1]);
+	child->in = up[0];
+	child->out = down[1];
+	return 0;
+}
+
+/* The child's wait status. Closing the pipe makes its cdm_hear() return. */
+static inline int cdm_wait(struct cdm_child *child)
+{
+	int status = -1;
+
+	close(child->out);
+	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	close(child->in);
+	return status;
+}
+
+static inline int cdm_kill(struct cdm_child *child)
+{
+	kill(child->pid, SIGKILL);
+	return cdm_wait(child);
+}
+
+/* What a child does with memory before it waits to be killed. */
+struct cdm_load {
+	size_t size;
+	int mode;		/* memory policy of the task */
+	unsigned long mask;
+	bool shared;
+	bool lazy;		/* give it to MADV_FREE once it is touched */
+	const char *cgroup;
+};
+
+static inline int cdm_cgroup_enter(const char *name);
+
+static inline int cdm_load_fn(struct cdm_child *me, void *arg)
+{
+	struct cdm_load *load = arg;
+	char *addr;
+
+	if (load->cgroup && cdm_cgroup_enter(load->cgroup))
+		return 2;
+	if (cdm_task_policy(load->mode, load->mask))
+		return 3;
+	addr = load->shared ? cdm_map_shared(load->size) : cdm_map(load->size);
+	if (!addr)
+		return 4;
+	cdm_touch(addr, load->size);
+	if (load->lazy && madvise(addr, load->size, MADV_FREE))
+		return 5;
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return 0;
+}
+
+/* Returns the address of the child's memory, or NULL if it did not get it. */
+static inline char *cdm_load_start(struct cdm_child *child,
+				   struct cdm_load *load)
+{
+	long addr;
+
+	if (cdm_start(child, cdm_load_fn, load))
+		return NULL;
+	addr = cdm_hear(child);
+	return addr == LONG_MIN ? NULL : (char *)addr;
+}
+
+/* Pressure */
+
+static inline int cdm_node_hugepages(int nid, long nr)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 nid);
+	return cdm_writef(path, "%ld", nr);
+}
+
+static inline long cdm_node_hugepages_nr(int nid)
+{
+	return cdm_node_meminfo(nid, "HugePages_Total");
+}
+
+/*
+ * Leave @mib MiB free on each node of @nodes. The node's own huge page pool
+ * takes the rest: it never falls back to other nodes, and needs no page
+ * faults, which are dear on an emulated machine.
+ */
+static inline int cdm_leave(struct cdm_nodes nodes, long mib)
+{
+	cdm_drop_caches();
+	for (int i = 0; i < nodes.nr; i++) {
+		long kb = cdm_node_meminfo(nodes.nid[i], "MemFree");
+		long nr = (kb / 1024 - mib) / 2;
+
+		if (nr <= 0)
+			continue;
+		if (cdm_node_hugepages(nodes.nid[i], nr))
+			return -1;
+		kb = cdm_node_meminfo(nodes.nid[i], "MemFree");
+		if (kb / 1024 > mib + 64)
+			return -1;
+	}
+	return 0;
+}
+
+/* As above, @mib MiB in all. */
+static inline int cdm_leave_ram(long mib)
+{
+	return cdm_leave(cdm_rams(), mib / cdm_rams().nr);
+}
+
+/* cgroups */
+
+#define CDM_CGROUPS	"/sys/fs/cgroup"
+
+static inline int cdm_cgroup_write(const char *name, const char *file,
+				   const char *text)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), CDM_CGROUPS "/%s/%s", name, file);
+	return cdm_write(path, text);
+}
+
+static inline int cdm_cgroup_read(const char *name, const char *file,
+				  char *buf, size_t size)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), CDM_CGROUPS "/%s/%s", name, file);
+	return cdm_read(path, buf, size);
+}
+
+static inline long cdm_cgroup_stat(const char *name, const char *file,
+				   const char *key)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), CDM_CGROUPS "/%s/%s", name, file);
+	return cdm_field(path, key);
+}
+
+/* Names begin with "cdm_": cdm_reset() removes what a failed test left. */
+static inline int cdm_cgroup_create(const char *name)
+{
+	char path[PATH_MAX];
+	int err;
+
+	err = cdm_write(CDM_CGROUPS "/cgroup.subtree_control",
+			"+memory +cpuset");
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), CDM_CGROUPS "/%s", name);
+	return mkdir(path, 0755) ? -errno : 0;
+}
+
+static inline int cdm_cgroup_enter(const char *name)
+{
+	return cdm_cgroup_write(name, "cgroup.procs", "0");
+}
+
+static inline int cdm_cgroup_leave(void)
+{
+	return cdm_write(CDM_CGROUPS "/cgroup.procs", "0");
+}
+
+static inline int cdm_cgroup_remove(const char *name)
+{
+	char path[PATH_MAX];
+
+	cdm_cgroup_write(name, "cgroup.kill", "1");
+	snprintf(path, sizeof(path), CDM_CGROUPS "/%s", name);
+	for (int i = 0; i < 500; i++) {
+		if (!rmdir(path) || errno != EBUSY)
+			return 0;
+		usleep(10000);
+	}
+	return -EBUSY;
+}
+
+static inline void cdm_cgroup_remove_all(void)
+{
+	DIR *dir = opendir(CDM_CGROUPS);
+	struct dirent *ent;
+
+	if (!dir)
+		return;
+	while ((ent = readdir(dir)))
+		if (!strncmp(ent->d_name, "cdm_", 4))
+			cdm_cgroup_remove(ent->d_name);
+	closedir(dir);
+}
+
+/* The test driver */
+
+static inline int cdm_ioctl(unsigned long cmd, void *arg)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, cmd, arg) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* @status: one value a page, or NULL */
+static inline int cdm_migrate(const void *addr, size_t size, int nid,
+			      __s32 *status)
+{
+	struct cdm_test_migrate arg = {
+		.addr = (uintptr_t)addr,
+		.size = size,
+		.status = (uintptr_t)status,
+		.nid = nid,
+	};
+
+	return cdm_ioctl(CDM_TEST_IOC_MIGRATE, &arg);
+}
+
+static inline int cdm_unregister(int nid, unsigned int deadline_ms,
+				 struct cdm_test_unregister *out)
+{
+	struct cdm_test_unregister arg = {
+		.nid = nid,
+		.deadline_ms = deadline_ms,
+	};
+	int err = cdm_ioctl(CDM_TEST_IOC_UNREGISTER, &arg);
+
+	if (out)
+		*out = arg;
+	return err;
+}
+
+/* The driver's range on node @nid, or with index @i if @nid is -1. */
+static inline int cdm_range(int nid, int i, struct cdm_test_range *range)
+{
+	struct cdm_test_info info;
+	int err = cdm_ioctl(CDM_TEST_IOC_INFO, &info);
+
+	if (err)
+		return err;
+	for (int j = 0; j < info.nr_ranges; j++) {
+		if (nid < 0 ? j != i : info.ranges[j].nid != nid)
+			continue;
+		*range = info.ranges[j];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Register every range that has no node at the moment. */
+static inline int cdm_register_all(void)
+{
+	struct cdm_test_info info;
+	int err = cdm_ioctl(CDM_TEST_IOC_INFO, &info);
+
+	for (int i = 0; !err && i < info.nr_ranges; i++)
+		if (info.ranges[i].nid < 0)
+			err = cdm_ioctl(CDM_TEST_IOC_REGISTER, &info.ranges[i]);
+	return err;
+}
+
+/* Swap, in compressed RAM: the machine has no disk to write to. */
+
+#define CDM_SWAP	"/dev/zram0"
+
+static inline int cdm_swap_on(long mib)
+{
+	if (access(CDM_SWAP, F_OK) && system("modprobe zram"))
+		return -ENODEV;
+	if (cdm_writef("/sys/block/zram0/disksize", "%ldM", mib))
+		return -EIO;
+	if (system("mkswap " CDM_SWAP " >/dev/null 2>&1"))
+		return -EINVAL;
+	return swapon(CDM_SWAP, 0) ? -errno : 0;
+}
+
+static inline void cdm_swap_off(void)
+{
+	if (access(CDM_SWAP, F_OK))
+		return;
+	swapoff(CDM_SWAP);
+	cdm_write("/sys/block/zram0/reset", "1");
+}
+
+/* Every test starts on, and leaves behind, a machine without traces. */
+static inline int cdm_reset(void)
+{
+	struct cdm_nodes devs = cdm_devs(), rams = cdm_rams();
+	int err = 0;
+
+	cdm_task_policy(MPOL_DEFAULT, 0);
+	cdm_cgroup_leave();
+	cdm_cgroup_remove_all();
+	cdm_swap_off();
+	cdm_write("/sys/kernel/mm/numa/demotion_enabled", "0");
+	cdm_write("/proc/sys/vm/nr_hugepages", "0");
+	for (int i = 0; i < rams.nr; i++)
+		cdm_node_hugepages(rams.nid[i], 0);
+	if (!cdm_is_base() && devs.nr)
+		err = cdm_register_all();
+	for (int i = 0; i < devs.nr; i++)
+		cdm_node_hugepages(devs.nid[i], 0);
+	cdm_drop_caches();
+	return err;
+}
+
+#endif /* _CDM_UTIL_H */
