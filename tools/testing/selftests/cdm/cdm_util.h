@@ -716,32 +716,31 @@ static inline long cdm_node_hugepages_nr(int nid)
 }
 
 /*
- * Leave @mib MiB free on each node of @nodes. The node's own huge page pool
- * takes the rest: it never falls back to other nodes, and needs no page
- * faults, which are dear on an emulated machine.
+ * Leave @mib MiB free on @nid. The node's own huge page pool takes the rest:
+ * it never falls back to other nodes, and needs no page faults, which are dear
+ * on an emulated machine.
  */
-static inline int cdm_leave(struct cdm_nodes nodes, long mib)
+static inline int cdm_leave_node(int nid, long mib)
 {
-	cdm_drop_caches();
-	for (int i = 0; i < nodes.nr; i++) {
-		long kb = cdm_node_meminfo(nodes.nid[i], "MemFree");
-		long nr = (kb / 1024 - mib) / 2;
+	long free = cdm_node_meminfo(nid, "MemFree") / 1024;
 
-		if (nr <= 0)
-			continue;
-		if (cdm_node_hugepages(nodes.nid[i], nr))
-			return -1;
-		kb = cdm_node_meminfo(nodes.nid[i], "MemFree");
-		if (kb / 1024 > mib + 64)
-			return -1;
-	}
-	return 0;
+	if (free <= mib)
+		return 0;
+	if (cdm_node_hugepages(nid, (free - mib) / 2))
+		return -1;
+	return cdm_node_meminfo(nid, "MemFree") / 1024 > mib + 64 ? -1 : 0;
 }
 
-/* As above, @mib MiB in all. */
+/* As above, @mib MiB on all RAM nodes together. */
 static inline int cdm_leave_ram(long mib)
 {
-	return cdm_leave(cdm_rams(), mib / cdm_rams().nr);
+	struct cdm_nodes rams = cdm_rams();
+
+	cdm_drop_caches();
+	for (int i = 0; i < rams.nr; i++)
+		if (cdm_leave_node(rams.nid[i], mib / rams.nr))
+			return -1;
+	return 0;
 }
 
 /* cgroups */

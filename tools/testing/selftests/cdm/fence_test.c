@@ -579,9 +579,7 @@ TEST_F_TIMEOUT(reclaim, device_pressure_spares_ram, CDM_TIMEOUT)
 
 	addr = cdm_load_start(&self->ram, &in_ram);
 	ASSERT_NE(NULL, addr);
-	ASSERT_EQ(0, cdm_node_hugepages(cdm_dev(0), 1000000));
-	ASSERT_EQ(0, cdm_node_hugepages(cdm_dev(0),
-					cdm_node_hugepages_nr(cdm_dev(0)) - 16));
+	ASSERT_EQ(0, cdm_leave_node(cdm_dev(0), 32));
 	EXPECT_EQ(NULL, cdm_load_start(&self->device, &on_device));
 	spread = cdm_spread_of(self->ram.pid, addr, in_ram.size);
 	EXPECT_EQ(spread.total, cdm_spread_in(spread, cdm_rams()));

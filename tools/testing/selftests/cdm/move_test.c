@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The system calls that move pages: to name a node there is to name it.
+ */
+#include "cdm_util.h"
+
+#define SIZE	(16 * MIB)
+#define PAGES	(SIZE / PAGE)
+#define SEED	7
+
+FIXTURE(move) {
+	int dev;
+	int ram;
+	unsigned long dev_mask;
+	unsigned long ram_mask;
+};
+
+FIXTURE_SETUP(move)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	self->dev = cdm_dev(0);
+	self->ram = cdm_ram(0);
+	self->dev_mask = 1UL << self->dev;
+	self->ram_mask = 1UL << self->ram;
+}
+
+FIXTURE_TEARDOWN(move)
+{
+	EXPECT_EQ(0, cdm_reset());
+}
+
+/* Move @addr to the device and back; the pages must go and keep their text. */
+static void there_and_back(struct __test_metadata *_metadata,
+			   const char *addr, size_t size, int dev, int ram)
+{
+	__u64 hash = cdm_hash(addr, size);
+
+	EXPECT_EQ(size / PAGE, cdm_move(addr, size, dev));
+	EXPECT_EQ(hash, cdm_hash(addr, size));
+	EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, dev));
+	EXPECT_EQ(size / PAGE, cdm_move(addr, size, ram));
+	EXPECT_EQ(hash, cdm_hash(addr, size));
+}
+
+TEST_F(move, anon)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	there_and_back(_metadata, addr, SIZE, self->dev, self->ram);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(move, shmem)
+{
+	char *addr = cdm_map_shared(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	there_and_back(_metadata, addr, SIZE, self->dev, self->ram);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(move, mapped_file)
+{
+	char *addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED,
+			  cdm_open_big(SIZE), 0);
+
+	ASSERT_NE(MAP_FAILED, addr);
+	there_and_back(_metadata, addr, SIZE, self->dev, self->ram);
+}
+
+TEST_F(move, thp)
+{
+	char *addr = cdm_map_huge(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	cdm_stat_refresh();
+	EXPECT_EQ(SIZE / 1024, cdm_node_meminfo(self->dev, "AnonHugePages"));
+	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->ram));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(move, between_devices)
+{
+	char *addr;
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	addr = cdm_map_on(cdm_dev(0), SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	there_and_back(_metadata, addr, SIZE, cdm_dev(1), cdm_dev(0));
+}
+
+/* One page moves, one is a hole in a mapping, one is not mapped at all. */
+TEST_F(move, status)
+{
+	char *addr = cdm_map(3 * PAGE);
+	void *page[] = { addr, addr + PAGE, addr + 2 * PAGE };
+	int node[] = { self->dev, self->dev, self->dev };
+	int status[] = { -1, -1, -1 };
+
+	addr[0] = 1;
+	ASSERT_EQ(0, munmap(addr + 2 * PAGE, PAGE));
+	ASSERT_EQ(0, move_pages(0, 3, page, node, status, MPOL_MF_MOVE));
+	EXPECT_EQ(self->dev, status[0]);
+	EXPECT_EQ(-ENOENT, status[1]);
+	EXPECT_EQ(-EFAULT, status[2]);
+	EXPECT_EQ(1, addr[0]);
+}
+
+TEST_F(move, unknown_node)
+{
+	char *addr = cdm_map(PAGE);
+
+	addr[0] = 1;
+	EXPECT_EQ(-ENODEV, cdm_move(addr, PAGE, 15));
+	EXPECT_EQ(-ENODEV, cdm_move(addr, PAGE, 1 << 20));
+	EXPECT_EQ(1, cdm_spread_in(cdm_spread(addr, PAGE), cdm_rams()));
+}
+
+TEST_F(move, node_outside_cpuset)
+{
+	char *addr = cdm_map(PAGE), mems[64];
+
+	addr[0] = 1;
+	snprintf(mems, sizeof(mems), "%d", self->ram);
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_move"));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_move", "cpuset.mems", mems));
+	ASSERT_EQ(0, cdm_cgroup_enter("cdm_move"));
+	EXPECT_EQ(-EACCES, cdm_move(addr, PAGE, self->dev));
+	EXPECT_EQ(0, cdm_pages_on(addr, PAGE, self->dev));
+	ASSERT_EQ(0, cdm_cgroup_leave());
+	EXPECT_EQ(1, cdm_move(addr, PAGE, self->dev));
+}
+
+static int sleeper_fn(struct cdm_child *me, void *arg)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return cdm_wrong(addr, SIZE, SEED) ? 1 : 0;
+}
+
+/* migrate_pages(2) takes a whole process, here one that sleeps. */
+TEST_F(move, migrate_pages)
+{
+	unsigned long all_ram = cdm_mask(cdm_rams());
+	struct cdm_spread spread;
+	struct cdm_child child;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_start(&child, sleeper_fn, NULL));
+	addr = (char *)cdm_hear(&child);
+	EXPECT_LE(0, migrate_pages(child.pid, 64, &all_ram, &self->dev_mask));
+	spread = cdm_spread_of(child.pid, addr, SIZE);
+	EXPECT_EQ(PAGES, spread.on[self->dev]);
+	EXPECT_LE(0, migrate_pages(child.pid, 64, &self->dev_mask,
+				   &self->ram_mask));
+	spread = cdm_spread_of(child.pid, addr, SIZE);
+	EXPECT_EQ(PAGES, spread.on[self->ram]);
+	cdm_say(&child, 0);
+	EXPECT_EQ(0, cdm_wait(&child));
+}
+
+TEST_F(move, mbind_move)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask,
+			       MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->ram_mask,
+			       MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->ram));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(move, mbind_strict_sees_device)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	EXPECT_EQ(-EIO, cdm_mbind(addr, SIZE, MPOL_BIND, self->ram_mask,
+				  MPOL_MF_STRICT));
+	EXPECT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask,
+			       MPOL_MF_STRICT));
+}
+
+/* The count that numa_maps shows for the mapping at @addr, or 0. */
+static long numa_maps_count(const char *addr, int nid)
+{
+	char line[1024], key[32];
+	long nr = 0;
+	FILE *maps = fopen("/proc/self/numa_maps", "r");
+
+	snprintf(key, sizeof(key), " N%d=", nid);
+	while (maps && fgets(line, sizeof(line), maps)) {
+		char *at = strstr(line, key);
+
+		if (strtoul(line, NULL, 16) == (uintptr_t)addr && at)
+			nr = atol(at + strlen(key));
+	}
+	if (maps)
+		fclose(maps);
+	return nr;
+}
+
+TEST_F(move, numa_maps)
+{
+	char *addr = cdm_map(SIZE);
+
+	/* A policy of its own keeps the mapping from being merged. */
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_PREFERRED, self->ram_mask, 0));
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(PAGES, numa_maps_count(addr, self->ram));
+	ASSERT_EQ(PAGES / 2, cdm_move(addr, SIZE / 2, self->dev));
+	EXPECT_EQ(PAGES / 2, numa_maps_count(addr, self->dev));
+	EXPECT_EQ(PAGES / 2, numa_maps_count(addr, self->ram));
+}
+
+/* A moved page names nothing: its copy is made by the policy, in RAM. */
+TEST_F(move, cow_after_move)
+{
+	char *addr = cdm_map(SIZE);
+	int status = -1;
+	pid_t pid;
+
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	pid = fork();
+	if (!pid) {
+		cdm_fill(addr, SIZE, SEED + 1);
+		if (cdm_pages_on(addr, SIZE, self->dev))
+			_exit(1);
+		_exit(cdm_wrong(addr, SIZE, SEED + 1) ? 2 : 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory policies: who names a device node gets it, and nobody else does.
+ */
+#include "cdm_util.h"
+
+#define SIZE	(16 * MIB)
+#define PAGES	(SIZE / PAGE)
+#define SEED	42
+
+#ifndef MPOL_F_STATIC_NODES
+#define MPOL_F_STATIC_NODES	32768
+#endif
+
+FIXTURE(policy) {
+	int dev;
+	int ram;
+	unsigned long dev_mask;
+	struct cdm_child child;
+	struct cdm_child other;
+};
+
+FIXTURE_SETUP(policy)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	self->dev = cdm_dev(0);
+	self->ram = cdm_ram(0);
+	self->dev_mask = 1UL << self->dev;
+}
+
+FIXTURE_TEARDOWN(policy)
+{
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (self->other.pid)
+		cdm_kill(&self->other);
+	EXPECT_EQ(0, cdm_reset());
+}
+
+/* Run @load to its end and say where its memory is. */
+static struct cdm_spread place(struct cdm_child *child, struct cdm_load *load)
+{
+	struct cdm_spread none = {};
+	char *addr = cdm_load_start(child, load);
+
+	return addr ? cdm_spread_of(child->pid, addr, load->size) : none;
+}
+
+TEST_F(policy, bind_anon)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(policy, bind_shmem)
+{
+	char *addr = cdm_map_shared(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(policy, bind_task_anon)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
+}
+
+TEST_F(policy, bind_task_shmem)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.shared = true,
+	};
+
+	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
+}
+
+TEST_F(policy, bind_static_nodes)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_BIND | MPOL_F_STATIC_NODES,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
+}
+
+/* The end of a policy is the end of the name. */
+TEST_F(policy, default_after_bind)
+{
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_EQ(0, cdm_bind_task(self->dev));
+	cdm_touch(addr, SIZE / 2);
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	cdm_touch(addr + SIZE / 2, SIZE / 2);
+	EXPECT_EQ(PAGES / 2, cdm_pages_on(addr, SIZE / 2, self->dev));
+	EXPECT_EQ(0, cdm_pages_on(addr + SIZE / 2, SIZE / 2, self->dev));
+}
+
+TEST_F(policy, bind_mixed_takes_ram_first)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask | cdm_mask(cdm_rams()),
+	};
+
+	EXPECT_EQ(PAGES, cdm_spread_in(place(&self->child, &load), cdm_rams()));
+}
+
+TEST_F_TIMEOUT(policy, bind_mixed_then_takes_device, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = 224 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask | cdm_mask(cdm_rams()),
+	};
+	struct cdm_spread spread;
+
+	ASSERT_EQ(0, cdm_leave_ram(160));
+	spread = place(&self->child, &load);
+	EXPECT_LT(0, cdm_spread_in(spread, cdm_rams()));
+	EXPECT_LT(64 * MIB / PAGE, spread.on[self->dev]);
+	EXPECT_EQ(load.size / PAGE,
+		  spread.on[self->dev] + cdm_spread_in(spread, cdm_rams()));
+}
+
+TEST_F(policy, preferred)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_PREFERRED,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
+}
+
+TEST_F_TIMEOUT(policy, preferred_falls_back_to_ram, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = 64 * MIB,
+		.mode = MPOL_PREFERRED,
+		.mask = self->dev_mask,
+	};
+	struct cdm_spread spread;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 16));
+	spread = place(&self->child, &load);
+	EXPECT_LT(0, spread.on[self->dev]);
+	EXPECT_EQ(load.size / PAGE,
+		  spread.on[self->dev] + cdm_spread_in(spread, cdm_rams()));
+}
+
+TEST_F(policy, preferred_many_devices)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_PREFERRED_MANY,
+		.mask = cdm_mask(cdm_devs()),
+	};
+
+	EXPECT_EQ(PAGES, cdm_spread_in(place(&self->child, &load), cdm_devs()));
+}
+
+TEST_F_TIMEOUT(policy, preferred_many_devices_falls_back_to_ram, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = 96 * MIB,
+		.mode = MPOL_PREFERRED_MANY,
+		.mask = cdm_mask(cdm_devs()),
+	};
+	struct cdm_nodes devs = cdm_devs();
+	struct cdm_spread spread;
+
+	for (int i = 0; i < devs.nr; i++)
+		ASSERT_EQ(0, cdm_leave_node(devs.nid[i], 16));
+	spread = place(&self->child, &load);
+	EXPECT_LT(0, cdm_spread_in(spread, cdm_rams()));
+	EXPECT_EQ(load.size / PAGE, cdm_spread_in(spread, devs) +
+		  cdm_spread_in(spread, cdm_rams()));
+}
+
+TEST_F(policy, interleave_one_device)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_INTERLEAVE,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
+}
+
+TEST_F(policy, interleave_two_devices)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_INTERLEAVE,
+		.mask = cdm_mask(cdm_devs()),
+	};
+	struct cdm_spread spread;
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	spread = place(&self->child, &load);
+	EXPECT_EQ(PAGES, cdm_spread_in(spread, cdm_devs()));
+	for (int i = 0; i < cdm_devs().nr; i++)
+		EXPECT_EQ(PAGES / cdm_devs().nr, spread.on[cdm_dev(i)]);
+}
+
+/* A device has no weight until the administrator writes one. */
+TEST_F(policy, weighted_interleave)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_WEIGHTED_INTERLEAVE,
+		.mask = self->dev_mask | cdm_mask(cdm_rams()),
+	};
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/mempolicy/weighted_interleave/node%d",
+		 self->dev);
+	EXPECT_EQ(0, cdm_read_long(path));
+	EXPECT_EQ(0, place(&self->child, &load).on[self->dev]);
+
+	ASSERT_EQ(0, cdm_write(path, "1"));
+	EXPECT_EQ(PAGES / (1 + cdm_rams().nr),
+		  place(&self->other, &load).on[self->dev]);
+	EXPECT_EQ(0, cdm_write(path, "0"));
+}
+
+/* A task sees the policy that it asked for, narrowed or not. */
+TEST_F(policy, get_mempolicy)
+{
+	static const int modes[] = {
+		MPOL_BIND, MPOL_INTERLEAVE, MPOL_PREFERRED_MANY,
+	};
+	unsigned long masks[] = { cdm_all_mask(), self->dev_mask }, got;
+	int mode;
+
+	for (int i = 0; i < ARRAY_SIZE(modes) * 2; i++) {
+		ASSERT_EQ(0, cdm_task_policy(modes[i / 2], masks[i % 2]));
+		got = 0;
+		ASSERT_EQ(0, get_mempolicy(&mode, &got, 64, NULL, 0));
+		EXPECT_EQ(modes[i / 2], mode);
+		EXPECT_EQ(masks[i % 2], got);
+	}
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	ASSERT_EQ(0, get_mempolicy(NULL, &got, 64, NULL, MPOL_F_MEMS_ALLOWED));
+	EXPECT_EQ(cdm_all_mask(), got);
+}
+
+TEST_F(policy, get_mempolicy_of_address)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	int node = -1;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, get_mempolicy(&node, NULL, 0, addr,
+				   MPOL_F_NODE | MPOL_F_ADDR));
+	EXPECT_EQ(self->dev, node);
+}
+
+TEST_F(policy, unknown_node_is_refused)
+{
+	char *addr = cdm_map(PAGE);
+
+	EXPECT_EQ(-EINVAL, cdm_mbind(addr, PAGE, MPOL_BIND, 1UL << 15, 0));
+	EXPECT_EQ(-EINVAL, cdm_bind_task(15));
+}
+
+TEST_F(policy, second_device)
+{
+	char *addr;
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	addr = cdm_map_on(cdm_dev(1), SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, cdm_dev(0)));
+}
+
+/*
+ * What a task may come to that asks a full device for more: it dies, or some
+ * of its pages are evicted to RAM. In any case it is no other task's problem.
+ */
+static void expect_dies_alone(struct __test_metadata *_metadata,
+			      struct cdm_child *child, struct cdm_child *other,
+			      int (*fn)(struct cdm_child *me, void *arg),
+			      void *arg)
+{
+	struct cdm_load bystander = { .size = 192 * MIB };
+	struct cdm_spread spread;
+	long kills = cdm_vmstat("oom_kill"), addr;
+	int status;
+
+	/* More memory and the same score: an easier victim. */
+	ASSERT_NE(NULL, cdm_load_start(other, &bystander));
+	ASSERT_EQ(0, cdm_start(child, fn, arg));
+	addr = cdm_hear(child);
+	if (addr == LONG_MIN) {
+		status = cdm_wait(child);
+		child->pid = 0;
+		EXPECT_TRUE(WIFSIGNALED(status));
+		EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	} else {
+		spread = cdm_spread_of(child->pid, (char *)addr, 96 * MIB);
+		EXPECT_EQ(0, spread.absent);
+	}
+	EXPECT_EQ(0, kill(other->pid, 0));
+	EXPECT_EQ(0, waitpid(other->pid, &status, WNOHANG));
+	EXPECT_GE(kills + 1, cdm_vmstat("oom_kill"));
+}
+
+TEST_F_TIMEOUT(policy, full_device_and_bound_task, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = 96 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	struct cdm_mark mark;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
+	mark = cdm_mark();
+	expect_dies_alone(_metadata, &self->child, &self->other, cdm_load_fn,
+			  &load);
+	/* Another device is no way out. */
+	EXPECT_GE(48 * 1024, cdm_leaked(mark));
+}
+
+static int mbind_load_fn(struct cdm_child *me, void *arg)
+{
+	char *addr = cdm_map(96 * MIB);
+
+	if (cdm_mbind(addr, 96 * MIB, MPOL_BIND, *(unsigned long *)arg, 0))
+		return 1;
+	cdm_touch(addr, 96 * MIB);
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F_TIMEOUT(policy, full_device_and_bound_mapping, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
+	expect_dies_alone(_metadata, &self->child, &self->other, mbind_load_fn,
+			  &self->dev_mask);
+}
+
+TEST_F(policy, fork_and_cow)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	pid_t pid;
+	int status;
+
+	ASSERT_NE(NULL, addr);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (cdm_wrong(addr, SIZE, SEED))
+			_exit(1);
+		cdm_fill(addr, SIZE, SEED + 1);
+		if (cdm_pages_on(addr, SIZE, self->dev) != PAGES)
+			_exit(2);
+		_exit(cdm_wrong(addr, SIZE, SEED + 1) ? 3 : 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+TEST_F(policy, mremap)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED), *moved;
+
+	ASSERT_NE(NULL, addr);
+	moved = mremap(addr, SIZE, 2 * SIZE, MREMAP_MAYMOVE);
+	ASSERT_NE(MAP_FAILED, moved);
+	EXPECT_EQ(0, cdm_wrong(moved, SIZE, SEED));
+	EXPECT_EQ(PAGES, cdm_pages_on(moved, SIZE, self->dev));
+	/* The policy went along: the new half is named too. */
+	cdm_touch(moved + SIZE, SIZE);
+	EXPECT_EQ(PAGES, cdm_pages_on(moved + SIZE, SIZE, self->dev));
+}
+
+TEST_F(policy, private_file_cow)
+{
+	int fd = cdm_open_big(SIZE);
+	char *addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+			  0);
+
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
+	cdm_fault_in(addr, SIZE);
+	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams()));
+	cdm_fill(addr, SIZE / 2, SEED);
+	EXPECT_EQ(PAGES / 2, cdm_pages_on(addr, SIZE / 2, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE / 2, SEED));
+	EXPECT_EQ(0, cdm_pages_on(addr + SIZE / 2, SIZE / 2, self->dev));
+}
+
+TEST_F_TIMEOUT(policy, swap_in, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_EQ(0, cdm_swap_on(64));
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, madvise(addr, SIZE, MADV_PAGEOUT));
+	EXPECT_LT(PAGES / 2, cdm_spread(addr, SIZE).absent);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_LT(PAGES / 2, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+TEST_F(policy, mlock)
+{
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
+	ASSERT_EQ(0, mlock(addr, SIZE));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, munlock(addr, SIZE));
+}
+
+static long anon_huge_kb(int nid)
+{
+	cdm_stat_refresh();
+	return cdm_node_meminfo(nid, "AnonHugePages");
+}
+
+TEST_F(policy, thp)
+{
+	char *addr = cdm_map_huge(SIZE);
+	long before = anon_huge_kb(self->dev);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(SIZE / 1024, anon_huge_kb(self->dev) - before);
+}
+
+TEST_F(policy, thp_of_bound_task)
+{
+	char *addr = cdm_map_huge(SIZE);
+	long before = anon_huge_kb(self->dev);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_bind_task(self->dev));
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	EXPECT_EQ(SIZE / 1024, anon_huge_kb(self->dev) - before);
+}
+
+/*
+ * Pages of an unmodified program, by node. Only mappings without a file count:
+ * the others are page cache.
+ */
+static struct cdm_spread program_spread(pid_t pid)
+{
+	struct cdm_spread spread = {};
+	char path[64], line[1024];
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/numa_maps", pid);
+	maps = fopen(path, "r");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		char *word = strstr(line, " anon=");
+		int nid, len;
+		long nr;
+
+		if (!word || strstr(line, "file="))
+			continue;
+		for (word = strstr(word, " N"); word; word = strstr(word, " N"))
+			if (sscanf(word, " N%d=%ld%n", &nid, &nr, &len) == 2) {
+				spread.on[nid] += nr;
+				spread.total += nr;
+				word += len;
+			} else {
+				word++;
+			}
+	}
+	if (maps)
+		fclose(maps);
+	return spread;
+}
+
+static int numactl_fn(struct cdm_child *me, void *arg)
+{
+	execlp("numactl", "numactl", arg, "sort", "-S", "8M", NULL);
+	return 127;
+}
+
+/* sort(1) waits for its input, which is the pipe that cdm_say() writes to. */
+static struct cdm_spread numactl_spread(struct cdm_child *child, char *option)
+{
+	struct cdm_spread spread = {};
+	int pipes[2], in = dup(0);
+
+	if (pipe2(pipes, O_CLOEXEC))
+		return spread;
+	dup2(pipes[0], 0);
+	cdm_start(child, numactl_fn, option);
+	dup2(in, 0);
+	for (int i = 0; i < 100; i++) {
+		char comm[64] = "", path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/comm", child->pid);
+		cdm_read(path, comm, sizeof(comm));
+		usleep(100000);
+		if (!strcmp(comm, "sort\n"))
+			break;
+	}
+	return program_spread(child->pid);
+}
+
+TEST_F(policy, numactl_membind)
+{
+	char option[64];
+	struct cdm_spread spread;
+
+	snprintf(option, sizeof(option), "--membind=%d", self->dev);
+	spread = numactl_spread(&self->child, option);
+	EXPECT_LT(10, spread.total);
+	EXPECT_EQ(spread.total, spread.on[self->dev]);
+}
+
+TEST_F(policy, numactl_interleave_all)
+{
+	struct cdm_spread spread;
+
+	spread = numactl_spread(&self->child, "--interleave=all");
+	EXPECT_LT(10, spread.total);
+	EXPECT_EQ(0, cdm_spread_in(spread, cdm_devs()));
+}
+
+TEST_HARNESS_MAIN
