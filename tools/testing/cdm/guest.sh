@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# In the guest, before the command: bring the device nodes of the topology
+# online, by the owner driver or (flavour base) as ordinary nodes by dax-kmem.
+# vm.sh sets the variables.
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/tmp MODPROBE_OPTIONS="-d $CDM_OBJ/root"
+
+setup_failed() {
+	echo "cdm: $*" >&2
+	exit 97
+}
+
+# online_nodes FILE: every device node must be in this list of nodes.
+expect_nodes() {
+	local nid
+	for nid in $CDM_DEVICE_NODES; do
+		[[ -e /sys/devices/system/node/node$nid ]] || setup_failed "node $nid is not online"
+		grep -q "^Node $nid MemTotal: *[1-9]" "/sys/devices/system/node/node$nid/meminfo" ||
+			setup_failed "node $nid has no memory"
+	done
+}
+
+owner_driver() {
+	modprobe cdm_test || setup_failed "the owner driver cdm_test does not load: $(dmesg | tail -3)"
+	[[ -e /sys/devices/system/node/has_coherent_device ]] ||
+		setup_failed "this kernel knows no coherent device nodes"
+}
+
+unfenced() {
+	echo online_movable >/sys/devices/system/memory/auto_online_blocks
+	modprobe kmem
+	modprobe dax_hmem
+}
+
+ip link set lo up 2>/dev/null || ifconfig lo up 2>/dev/null || true
+if [[ -n $CDM_DEVICE_NODES ]]; then
+	case $CDM_FLAVOUR in
+	default | debug) owner_driver && expect_nodes ;;
+	base) unfenced && expect_nodes ;;
+	esac
+fi

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Shared by the scripts of the workshop: paths, messages, timed steps.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+TOOLS=$TOP/tools/testing/cdm
+BUILD=${BUILD:-$TOP/build}
+DL=$BUILD/dl
+LOG=$BUILD/log
+BASE=$BUILD/base
+SRC=$BUILD/src
+PATCHES=$TOP/patches/6.12
+FLAVOURS="default debug off base"
+
+# The make of the workshop must not leak its variables into that of the kernel.
+unset MAKEFLAGS MAKEOVERRIDES MFLAGS MAKELEVEL
+export LC_ALL=C
+mkdir -p "$DL" "$LOG" "$BUILD/obj"
+
+# say LINE: progress for people; with QUIET=1 only on a terminal.
+say() {
+	if [[ -z ${QUIET:-} ]]; then
+		echo "$*"
+	elif [[ -t 2 ]]; then
+		echo "$*" >&2
+	fi
+}
+
+die() {
+	echo "cdm: $*" >&2
+	exit 1
+}
+
+# step NAME COMMAND...: run COMMAND with its output in a log, report the time.
+step() {
+	local name=$1 log=$LOG/${1// /-}.log start=$SECONDS
+	shift
+	if "$@" >"$log" 2>&1 </dev/null; then
+		say "$(printf '  %-36s %4d s' "$name" $((SECONDS - start)))"
+		return
+	fi
+	grep -hE 'error:|Error |ERROR|undefined|No space|^E: |fatal:' "$log" |
+		head -15 >&2 || tail -5 "$log" >&2
+	die "$name failed, see ${log#"$TOP"/}"
+}
+
+# once: hold the lock of the build trees until the script ends.
+once() {
+	exec 9>"$BUILD/.lock"
+	flock 9
+}
+
+as_root() {
+	if ((EUID == 0)); then
+		"$@"
+	else
+		command -v sudo >/dev/null ||
+			die "missing packages need root or sudo: $*"
+		sudo "$@"
+	fi
+}
+
+# tree FLAVOUR: the source tree a flavour is built from.
+tree() {
+	case $1 in
+	base) echo "$BASE" ;;
+	default | debug | off) echo "$SRC" ;;
+	*) die "no flavour '$1' (there are: $FLAVOURS)" ;;
+	esac
+}
+
+# fragments FLAVOUR: the configuration fragments of a flavour, in order.
+fragments() {
+	echo "$TOOLS/config/common.config"
+	case $1 in
+	default) echo "$TOOLS/config/cdm.config" ;;
+	debug) echo "$TOOLS/config/cdm.config" "$TOOLS/config/debug.config" ;;
+	esac
+}
+
+obj() {
+	echo "$BUILD/obj/$1"
+}
+
+# git of build/src, whatever the user's own configuration says.
+sgit() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$SRC" "$@"
+}

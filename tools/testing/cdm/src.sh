@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The patched tree build/src: hooks as commits on the tag "base", new files as
+# links into this repository.
+#   sync     apply changed patches, link new files; own work is never touched
+#   edit     sync, and say how to edit
+#   refresh  write the commits back to patches/6.12
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+OVERLAY="mm include drivers arch kernel tools/mm tools/testing/selftests Documentation"
+STAMP=$BUILD/src.stamp	# hash of the patches, commit they became
+INDEX=$BUILD/src.index
+
+series() {
+	[[ ! -e $PATCHES/series ]] || sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$PATCHES/series"
+}
+
+patches_hash() {
+	{
+		cat "$DL/version"
+		series
+		series | sed "s|^|$PATCHES/|" | xargs -r cat
+	} | sha256sum | cut -d' ' -f1
+}
+
+# commit_patch PARENT FILE: what git am does with one mail, but in an index of
+# its own: strict (no fuzz, no three-way), and nothing is ever half applied.
+commit_patch() {
+	local tmp info tree
+	tmp=$(mktemp -d)
+	grep -q '^new file mode' "$2" && die "${2##*/} adds a file: new files belong into the repository"
+	info=$(git mailinfo "$tmp/msg" "$tmp/diff" <"$2")
+	{
+		sed -n 's/^Subject: //p' <<<"$info"
+		echo
+		cat "$tmp/msg"
+	} >"$tmp/full"
+	GIT_INDEX_FILE=$INDEX sgit apply --cached --whitespace=nowarn "$tmp/diff" ||
+		die "patch ${2##*/} does not apply to $(<"$DL/version")"
+	tree=$(GIT_INDEX_FILE=$INDEX sgit write-tree)
+	GIT_AUTHOR_NAME=$(sed -n 's/^Author: //p' <<<"$info") \
+	GIT_AUTHOR_EMAIL=$(sed -n 's/^Email: //p' <<<"$info") \
+	GIT_AUTHOR_DATE=$(sed -n 's/^Date: //p' <<<"$info") \
+	GIT_COMMITTER_DATE=$(sed -n 's/^Date: //p' <<<"$info") \
+		sgit commit-tree -p "$1" -F "$tmp/full" "$tree"
+	rm -rf "$tmp"
+}
+
+apply() {
+	local p head
+	head=$(sgit rev-parse base)
+	GIT_INDEX_FILE=$INDEX sgit read-tree base
+	for p in $(series); do
+		head=$(commit_patch "$head" "$PATCHES/$p")
+	done
+	rm -f "$INDEX"
+	sgit reset -q --keep "$head"
+	echo "$(patches_hash) $head" >"$STAMP"
+}
+
+clean() {
+	sgit diff-index --quiet HEAD
+}
+
+sync_hooks() {
+	local have="" applied want head
+	sgit rev-parse -q --verify base >/dev/null ||
+		sgit tag base "$(sgit rev-list --max-parents=0 HEAD)"
+	applied=$(sgit rev-parse base)
+	[[ ! -e $STAMP ]] || read -r have applied <"$STAMP"
+	want=$(patches_hash)
+	head=$(sgit rev-parse HEAD)
+	sgit update-index -q --refresh || true
+	if [[ $head != "$applied" ]] || ! clean; then
+		say "notice: hooks in build/src differ from patches/: make refresh writes them back"
+	elif [[ $want != "$have" ]]; then
+		step "apply the hooks" apply
+	fi
+}
+
+new_files() {
+	local dirs
+	# shellcheck disable=SC2086
+	dirs=$(cd "$TOP" && ls -d $OVERLAY 2>/dev/null) || true
+	# shellcheck disable=SC2086
+	[[ -z $dirs ]] || git -C "$TOP" ls-files -co --exclude-standard -- $dirs |
+		sort -u | while read -r f; do [[ ! -e $TOP/$f ]] || echo "$f"; done
+}
+
+links() {
+	# shellcheck disable=SC2086
+	(cd "$SRC" && find $OVERLAY -type l -lname "$TOP/*" 2>/dev/null | sort) || true
+}
+
+link_new_files() {
+	local files stale f
+	files=$(new_files)
+	if [[ -n $files ]]; then
+		f=$(xargs git -C "$SRC" ls-tree -r --name-only base -- <<<"$files" | head -3)
+		[[ -z $f ]] || die "exists in the base, so it must be a patch: $f"
+	fi
+	stale=$(comm -13 <(echo "$files") <(links))
+	for f in $stale; do
+		rm -f "$SRC/$f"
+	done
+	for f in $files; do
+		[[ $SRC/$f -ef $TOP/$f ]] && continue
+		mkdir -p "$SRC/${f%/*}"
+		ln -sf "$TOP/$f" "$SRC/$f"
+	done
+	sed 's|^|/|' <<<"$files" >"$SRC/.git/info/exclude"
+}
+
+sync() {
+	sync_hooks
+	link_new_files
+}
+
+slug() {
+	tr '[:upper:]' '[:lower:]' <<<"$1" | sed -e 's/[^a-z0-9]\+/-/g' -e 's/^-//' -e 's/-$//'
+}
+
+# name_of SUBJECT: the patch that had this subject keeps its name.
+name_of() {
+	local p
+	for p in $(series); do
+		if [[ $(git mailinfo /dev/null /dev/null <"$PATCHES/$p" 2>/dev/null |
+			sed -n 's/^Subject: //p') == "$1" ]]; then
+			echo "$p"
+			return
+		fi
+	done
+	echo "$(slug "$1").patch"
+}
+
+refresh() {
+	local c new name
+	clean || die "commit the changes in build/src first (git -C build/src commit)"
+	new=$(sgit diff --diff-filter=A --name-only base HEAD)
+	[[ -z $new ]] || die "new files belong into the repository, not into a patch: $new"
+	new=$(mktemp -d)
+	for c in $(sgit rev-list --reverse base..HEAD); do
+		name=$(name_of "$(sgit log -1 --format=%s "$c")")
+		[[ ! -e $new/$name ]] || die "two commits would become $name"
+		sgit -c diff.algorithm=histogram -c diff.mnemonicPrefix=false format-patch -1 --stdout \
+			--zero-commit --no-signature --no-numbered --full-index "$c" >"$new/$name"
+		echo "$name" >>"$new/series"
+	done
+	touch "$new/series"
+	for c in $(series); do
+		[[ -e $new/$c ]] || rm -f "$PATCHES/$c"
+	done
+	cp "$new"/* "$PATCHES/"
+	rm -rf "$new"
+	echo "$(patches_hash) $(sgit rev-parse HEAD)" >"$STAMP"
+	say "$(series | wc -l) patches in ${PATCHES#"$TOP"/}"
+}
+
+edit() {
+	sync
+	cat <<-END
+	build/src is a git repository: the commits base..HEAD are the hooks, new
+	files are links into this repository. Change hooks there as commits
+	(git commit, git rebase -i base), build with make build, then write them
+	back to ${PATCHES#"$TOP"/} with make refresh.
+	END
+}
+
+case ${1:-} in
+sync | edit | refresh) "$1" ;;
+*) die "usage: src.sh sync|edit|refresh" ;;
+esac

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Run a command in a fresh virtual machine, or a shell if there is none.
+#   vm.sh [COMMAND]
+# Environment: FLAVOUR, TOPOLOGY, TIMEOUT (s), ACCEL (kvm or tcg).
+# Exit status: that of the command; 97 device nodes did not come up, 98 the
+# machine died, 99 kernel splat, 124 timeout.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+FLAVOUR=${FLAVOUR:-default}
+TOPOLOGY=${TOPOLOGY:-single}
+TIMEOUT=${TIMEOUT:-300}
+COMMAND=${1:-}
+OBJ=$(obj "$FLAVOUR")
+KERNEL=$OBJ/arch/x86/boot/bzImage
+GIB=$((1 << 30))
+KEEP_LOGS=60
+
+# The topology, by node: ram or device, MiB, CPUs or nearest RAM node.
+kind=() mib=() arg=()
+
+read_topology() {
+	local k m a
+	while read -r k m a; do
+		[[ $k == ram || $k == device ]] || die "topology $TOPOLOGY: what is '$k'?"
+		kind+=("$k") mib+=("$m") arg+=("$a")
+	done < <(grep -v '^#' "$TOOLS/topology/$TOPOLOGY")
+}
+
+# nodes KIND: the ids of the nodes of a kind.
+nodes() {
+	local n ids=()
+	for n in "${!kind[@]}"; do
+		[[ ${kind[n]} != "$1" ]] || ids+=("$n")
+	done
+	echo "${ids[*]}"
+}
+
+# distance A B: devices are farther than RAM, the other socket's even more.
+distance() {
+	case ${kind[$1]}-${kind[$2]} in
+	ram-ram) echo 20 ;;
+	ram-device) (($1 == arg[$2])) && echo 40 || echo 60 ;;
+	*) echo 80 ;;
+	esac
+}
+
+# The memory nodes, their distances (SLIT) and their speed (HMAT).
+numa_arguments() {
+	local a b cpu=0 who
+	for a in "${!kind[@]}"; do
+		who=initiator=${arg[a]}
+		if [[ ${kind[a]} == ram ]]; then
+			who=initiator=$a,cpus=$cpu-$((cpu + arg[a] - 1))
+			cpu=$((cpu + arg[a]))
+		fi
+		echo "-object memory-backend-ram,id=mem$a,size=${mib[a]}M"
+		echo "-numa node,nodeid=$a,memdev=mem$a,$who"
+	done
+	for a in "${!kind[@]}"; do
+		for ((b = a + 1; b < ${#kind[@]}; b++)); do
+			echo "-numa dist,src=$a,dst=$b,val=$(distance "$a" "$b")"
+			echo "-numa dist,src=$b,dst=$a,val=$(distance "$a" "$b")"
+		done
+	done
+	for a in $(nodes ram); do
+		for b in "${!kind[@]}"; do
+			hmat "$a" "$b"
+		done
+	done
+	echo "-m $(($(IFS=+; echo "${mib[*]}")))M -smp $cpu"
+}
+
+# hmat INITIATOR TARGET
+hmat() {
+	local pair="initiator=$1,target=$2,hierarchy=memory"
+	local ns=100 bandwidth=10G
+	if [[ $1 != "$2" ]]; then
+		ns=$((5 * $(distance "$1" "$2")))
+		bandwidth=5G
+	fi
+	echo "-numa hmat-lb,$pair,data-type=access-latency,latency=$ns"
+	echo "-numa hmat-lb,$pair,data-type=access-bandwidth,bandwidth=$bandwidth"
+}
+
+# Make device nodes Soft Reserved, as firmware does with special purpose
+# memory. A q35 machine of more than 2.75 GiB has its first 2 GiB below and
+# the rest above 4 GiB.
+memmap_parameters() {
+	local n start=0
+	for n in "${!kind[@]}"; do
+		if [[ ${kind[n]} == device ]]; then
+			printf 'memmap=%dM%%%#x-1+0xefffffff ' "${mib[n]}" \
+				$((start < 2 * GIB ? start : start + 2 * GIB))
+		fi
+		start=$((start + (mib[n] << 20)))
+	done
+}
+
+kernel_parameters() {
+	echo "console=ttyS0 nokaslr panic=-1 loglevel=5 $(memmap_parameters)" \
+		"CDM_RUN=$RUN CDM_TOP=$TOP ${COMMAND:+CDM_BATCH=1}"
+}
+
+# accelerator: kvm if a guest really boots with it, asked once per machine.
+accelerator() {
+	local cache=$BUILD/accel id
+	id=$(cat /proc/sys/kernel/random/boot_id)
+	if [[ -e $cache ]] && read -r have answer <"$cache" && [[ $have == "$id" ]]; then
+		echo "$answer"
+	elif [[ ! -w /dev/kvm ]]; then
+		echo "$id tcg" | tee "$cache" | cut -d' ' -f2
+	elif boots kvm; then
+		echo "$id kvm" | tee "$cache" | cut -d' ' -f2
+	elif boots tcg; then
+		echo "$id tcg" | tee "$cache" | cut -d' ' -f2
+	else
+		echo tcg	# the kernel boots with neither: ask again next time
+	fi
+}
+
+boots() {
+	ACCEL=$1 TOPOLOGY=plain TIMEOUT=60 "$0" true >/dev/null 2>&1
+}
+
+# The script that init starts, and what it needs to know.
+write_script() {
+	cat <<-END
+	export CDM_TOPOLOGY=$TOPOLOGY CDM_FLAVOUR=$FLAVOUR
+	export CDM_RAM_NODES="$(nodes ram)" CDM_DEVICE_NODES="$(nodes device)"
+	export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_OBJ=$OBJ
+	. $TOOLS/guest.sh
+	cd $TOP
+	END
+	if [[ -n $COMMAND ]]; then
+		printf 'exec bash -c %q\n' "$COMMAND"
+	else
+		printf 'stty rows %d cols %d\n' "$(tput lines)" "$(tput cols)"
+		echo 'export TERM='"${TERM:-dumb}"
+		echo 'exec bash -i'
+	fi
+}
+
+[[ -e $TOOLS/topology/$TOPOLOGY ]] ||
+	die "no topology '$TOPOLOGY' (there are: $(cd "$TOOLS/topology" && echo *))"
+[[ -e $KERNEL ]] || die "flavour $FLAVOUR is not built: make build FLAVOUR=$FLAVOUR"
+
+read_topology
+ACCEL=${ACCEL:-$(accelerator)}
+if [[ $ACCEL == kvm ]]; then
+	cpu="-accel kvm -cpu host"
+else
+	cpu="-accel tcg,thread=multi -cpu max"
+fi
+
+mkdir -p "$BUILD/run"
+RUN=$(mktemp -d "$BUILD/run/XXXXXX")
+trap 'rm -rf "$RUN"' EXIT
+CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
+find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
+	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
+write_script >"$RUN/guest.sh"
+echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
+
+# shellcheck disable=SC2046,SC2086
+qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
+	-nodefaults -no-user-config -display none -no-reboot
+	-kernel "$KERNEL" -initrd "$BUILD/initramfs.cpio"
+	-append "$(kernel_parameters)"
+	-chardev "file,id=console,path=$CONSOLE,append=on" -serial chardev:console
+	-device virtio-serial-pci -device virtserialport,nr=1,chardev=report
+	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
+	-device virtio-9p-pci,fsdev=host,mount_tag=host)
+
+if [[ -n $COMMAND ]]; then
+	python3 "$TOOLS/relay.py" "$TIMEOUT" "$CONSOLE" "${qemu[@]}" \
+		-chardev stdio,id=report,signal=off
+else
+	echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY; leave with exit" >&2
+	"${qemu[@]}" -device virtconsole,nr=0,chardev=tty \
+		-chardev stdio,id=tty,signal=off -chardev "file,id=report,path=$RUN/report"
+	python3 "$TOOLS/relay.py" --status "$RUN/report"
+fi
