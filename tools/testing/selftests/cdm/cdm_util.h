@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <numaif.h>
 #include <poll.h>
@@ -452,7 +451,7 @@ static inline struct cdm_spread cdm_spread(const char *addr, size_t size)
 
 static inline long cdm_pages_on(const char *addr, size_t size, int nid)
 {
-	return cdm_spread(addr, size).on[nid];
+	return nid < CDM_MAX_NODES ? cdm_spread(addr, size).on[nid] : 0;
 }
 
 static inline long cdm_spread_in(struct cdm_spread spread,
@@ -520,62 +519,82 @@ static inline char *cdm_map_on(int nid, size_t size, __u64 seed)
 
 /* Files of the host, which are read-only here */
 
-static char cdm_big_path[PATH_MAX];
-static size_t cdm_big_min;
-
-static inline int cdm_big_visit(const char *path, const struct stat *st,
-				int type, struct FTW *ftw)
+/*
+ * Calls @fn for each file of a MiB or more in some directories that have such
+ * files, until it returns true.
+ */
+static inline bool cdm_each_big_file(bool (*fn)(const char *path, long size,
+						void *arg), void *arg)
 {
-	if (type != FTW_F || st->st_size < cdm_big_min)
-		return 0;
-	snprintf(cdm_big_path, sizeof(cdm_big_path), "%s", path);
-	return 1;
+	const char *build = getenv("CDM_BUILD");
+	char dirs[4][PATH_MAX - NAME_MAX] = {
+		"", "/usr/lib/x86_64-linux-gnu", "/usr/bin", "/usr/lib",
+	};
+	bool done = false;
+
+	/* The archive of the kernel source: one big file, quick to read. */
+	if (build)
+		snprintf(dirs[0], sizeof(dirs[0]), "%s/dl", build);
+	for (int i = 0; !done && i < ARRAY_SIZE(dirs); i++) {
+		DIR *dir = opendir(dirs[i]);
+		char path[PATH_MAX];
+		struct dirent *ent;
+		struct stat st;
+
+		while (dir && !done && (ent = readdir(dir))) {
+			snprintf(path, sizeof(path), "%s/%s", dirs[i],
+				 ent->d_name);
+			if (!lstat(path, &st) && S_ISREG(st.st_mode) &&
+			    st.st_size >= MIB)
+				done = fn(path, st.st_size, arg);
+		}
+		if (dir)
+			closedir(dir);
+	}
+	return done;
 }
 
-/* Open some file of at least @size bytes that no other process maps. */
+struct cdm_big {
+	size_t min;
+	int fd;
+};
+
+static inline bool cdm_big_visit(const char *path, long size, void *arg)
+{
+	struct cdm_big *big = arg;
+
+	if (size >= big->min)
+		big->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return big->fd >= 0;
+}
+
+/* Open some file of at least @size bytes. */
 static inline int cdm_open_big(size_t size)
 {
-	static const char * const likely[] = {
-		"/usr/bin/qemu-system-x86_64",
-		"/usr/lib/gcc/x86_64-linux-gnu/12/cc1",
-	};
-	struct stat st;
+	struct cdm_big big = { .min = size, .fd = -1 };
 
-	for (int i = 0; i < ARRAY_SIZE(likely); i++)
-		if (!stat(likely[i], &st) && st.st_size >= size)
-			return open(likely[i], O_RDONLY);
-	cdm_big_min = size;
-	if (nftw("/usr", cdm_big_visit, 16, FTW_PHYS) != 1)
-		return -1;
-	return open(cdm_big_path, O_RDONLY);
+	cdm_each_big_file(cdm_big_visit, &big);
+	return big.fd;
 }
 
-static long cdm_bytes_wanted;
-
-static inline int cdm_read_visit(const char *path, const struct stat *st,
-				 int type, struct FTW *ftw)
+static inline bool cdm_read_visit(const char *path, long size, void *arg)
 {
-	static char buf[1 << 20];
+	static char buf[1024 * 1024];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	long *left = arg;
 	ssize_t nr;
-	int fd;
 
-	if (type != FTW_F || st->st_size < 1 << 20)
-		return 0;
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	while (cdm_bytes_wanted > 0 && (nr = read(fd, buf, sizeof(buf))) > 0)
-		cdm_bytes_wanted -= nr;
+	while (*left > 0 && (nr = read(fd, buf, sizeof(buf))) > 0)
+		*left -= nr;
 	close(fd);
-	return cdm_bytes_wanted <= 0;
+	return *left <= 0;
 }
 
 /* Fill the page cache with @size bytes of files. Returns what was missing. */
-static inline long cdm_read_files(size_t size)
+static inline long cdm_read_files(long size)
 {
-	cdm_bytes_wanted = size;
-	nftw("/usr", cdm_read_visit, 16, FTW_PHYS);
-	return cdm_bytes_wanted > 0 ? cdm_bytes_wanted : 0;
+	cdm_each_big_file(cdm_read_visit, &size);
+	return size > 0 ? size : 0;
 }
 
 /* Children: load beside the test, which talks through pipes */

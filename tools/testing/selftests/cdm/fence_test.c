@@ -15,9 +15,9 @@
  * for. That is more than is free and less than can be had: a fenced kernel has
  * to reclaim, an unfenced one falls back to the device node before it does.
  */
-#define LEAVE	512
-#define LAZY	320
-#define FILL	320
+#define LEAVE	640
+#define LAZY	384
+#define FILL	448
 
 FIXTURE(fence) {
 	struct cdm_mark mark;

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The life of a device node: registration, its zone, and the way home of
+ * everything on it when it goes.
+ */
+#include <pthread.h>
+
+#include "cdm_util.h"
+
+#define SIZE		(16 * MIB)
+#define PAGES		(SIZE / PAGE)
+#define SEED		23
+#define DEADLINE_MS	30000
+
+#define NODES		"/sys/devices/system/node"
+#define AUTO_ONLINE	"/sys/devices/system/memory/auto_online_blocks"
+
+FIXTURE(life) {
+	int dev;
+	struct cdm_test_range range;
+	char auto_online[64];
+	long total;
+	struct cdm_child child;
+	struct cdm_child other;
+};
+
+static void online_all_blocks(int nid);
+
+FIXTURE_SETUP(life)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->total = cdm_node_meminfo(self->dev, "MemTotal");
+	ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));
+	ASSERT_LT(0, cdm_read(AUTO_ONLINE, self->auto_online,
+			      sizeof(self->auto_online)));
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (self->other.pid)
+		cdm_kill(&self->other);
+	cdm_write(AUTO_ONLINE, self->auto_online);
+	EXPECT_EQ(0, cdm_reset());
+	online_all_blocks(self->dev);
+	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
+}
+
+/* Calls @fn for the directory of each memory block of @nid. */
+static int for_each_block(int nid, int (*fn)(const char *path, void *arg),
+			  void *arg)
+{
+	char path[512];
+	struct dirent *ent;
+	int nr = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), NODES "/node%d", nid);
+	dir = opendir(path);
+	if (!dir)
+		return 0;
+	while ((ent = readdir(dir))) {
+		int block;
+
+		if (sscanf(ent->d_name, "memory%d", &block) != 1)
+			continue;
+		snprintf(path, sizeof(path), NODES "/node%d/memory%d", nid,
+			 block);
+		nr += fn(path, arg);
+	}
+	closedir(dir);
+	return nr;
+}
+
+static int block_online(const char *path, void *arg)
+{
+	char file[600];
+
+	snprintf(file, sizeof(file), "%s/state", path);
+	return cdm_write(file, "online_movable") ? 0 : 1;
+}
+
+static void online_all_blocks(int nid)
+{
+	for_each_block(nid, block_online, NULL);
+}
+
+/* A block that is offline says "none" or the zones that it could join. */
+static int block_is_movable(const char *path, void *arg)
+{
+	char file[600], zones[128] = "";
+
+	snprintf(file, sizeof(file), "%s/valid_zones", path);
+	cdm_read(file, zones, sizeof(zones));
+	return !strcmp(zones, "Movable\n");
+}
+
+static int block_exists(const char *path, void *arg)
+{
+	return 1;
+}
+
+static bool all_movable(int nid)
+{
+	int nr = for_each_block(nid, block_exists, NULL);
+
+	return nr && nr == for_each_block(nid, block_is_movable, NULL);
+}
+
+/* Pages that the zone of this name has on @nid. */
+static long zone_present(int nid, const char *zone)
+{
+	char line[256], name[32];
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	long present = 0, val;
+	bool here = false;
+	int node;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Node %d, zone %31s", &node, name) == 2)
+			here = node == nid && !strcmp(name, zone);
+		else if (here && sscanf(line, " present %ld", &val) == 1)
+			present += val;
+	}
+	if (file)
+		fclose(file);
+	return present;
+}
+
+static bool only_movable(int nid)
+{
+	static const char * const kernel_zones[] = { "DMA", "DMA32", "Normal" };
+
+	for (int i = 0; i < ARRAY_SIZE(kernel_zones); i++)
+		if (zone_present(nid, kernel_zones[i]))
+			return false;
+	return zone_present(nid, "Movable") > 0;
+}
+
+static bool is_device_node(int nid)
+{
+	return cdm_state_has("has_coherent_device", nid);
+}
+
+static bool mems_allowed_has(int nid)
+{
+	unsigned long mask = 0;
+
+	get_mempolicy(NULL, &mask, 64, NULL, MPOL_F_MEMS_ALLOWED);
+	return mask >> nid & 1;
+}
+
+/* The node works: its state, its policy, its size, memory on it. */
+static void expect_usable(struct __test_metadata *_metadata, int nid,
+			  long total)
+{
+	char *addr;
+
+	EXPECT_TRUE(is_device_node(nid));
+	EXPECT_FALSE(cdm_state_has("has_memory", nid));
+	EXPECT_TRUE(mems_allowed_has(nid));
+	EXPECT_EQ(total, cdm_node_meminfo(nid, "MemTotal"));
+	EXPECT_TRUE(all_movable(nid));
+	addr = cdm_map_on(nid, SIZE, SEED);
+	EXPECT_NE(NULL, addr);
+	if (addr)
+		munmap(addr, SIZE);
+}
+
+static void expect_gone(struct __test_metadata *_metadata, int nid)
+{
+	char *addr = cdm_map(PAGE);
+
+	EXPECT_FALSE(is_device_node(nid));
+	EXPECT_FALSE(cdm_state_has("has_memory", nid));
+	EXPECT_FALSE(mems_allowed_has(nid));
+	EXPECT_EQ(0, for_each_block(nid, block_exists, NULL));
+	EXPECT_EQ(-EINVAL, cdm_mbind(addr, PAGE, MPOL_BIND, 1UL << nid, 0));
+}
+
+TEST_F(life, node_states)
+{
+	EXPECT_TRUE(cdm_state_is("has_coherent_device", cdm_devs()));
+	EXPECT_TRUE(cdm_state_is("has_memory", cdm_rams()));
+	EXPECT_TRUE(cdm_state_is("has_normal_memory", cdm_rams()));
+	for (int i = 0; i < cdm_devs().nr; i++) {
+		EXPECT_TRUE(cdm_state_has("online", cdm_dev(i)));
+		EXPECT_TRUE(only_movable(cdm_dev(i)));
+		EXPECT_TRUE(all_movable(cdm_dev(i)));
+	}
+}
+
+TEST_F(life, link_to_owner)
+{
+	char path[PATH_MAX], real[PATH_MAX], node[PATH_MAX];
+
+	snprintf(path, sizeof(path), NODES "/node%d/coherent_device",
+		 self->dev);
+	ASSERT_NE(NULL, realpath(path, real));
+	EXPECT_EQ(0, strncmp(real, "/sys/devices/", 13));
+	snprintf(path, sizeof(path), NODES "/node%d", self->dev);
+	ASSERT_NE(NULL, realpath(path, node));
+	EXPECT_STRNE(node, real);
+	snprintf(path, sizeof(path), NODES "/node%d/coherent_device",
+		 cdm_ram(0));
+	EXPECT_NE(0, access(path, F_OK));
+}
+
+struct blocks {
+	int nr;
+	char state[64][600];
+};
+
+/* Collects the paths of the state files of the blocks of a node. */
+static int block_collect(const char *path, void *arg)
+{
+	struct blocks *blocks = arg;
+
+	if (blocks->nr < ARRAY_SIZE(blocks->state))
+		snprintf(blocks->state[blocks->nr++], sizeof(blocks->state[0]),
+			 "%s/state", path);
+	return 1;
+}
+
+/* L3: by whatever name a block comes online, it is movable or it is not. */
+TEST_F_TIMEOUT(life, online_kernel_is_refused, CDM_TIMEOUT)
+{
+	static struct blocks blocks;
+
+	for_each_block(self->dev, block_collect, &blocks);
+	ASSERT_LT(2, blocks.nr);
+	for (int i = 0; i < 3; i++) {
+		const char *path = blocks.state[i * (blocks.nr - 1) / 2];
+
+		ASSERT_EQ(0, cdm_write(path, "offline"));
+		EXPECT_GT(0, cdm_write(path, "online_kernel"));
+		EXPECT_TRUE(only_movable(self->dev));
+		EXPECT_EQ(0, cdm_write(path, "online"));
+		EXPECT_TRUE(only_movable(self->dev));
+	}
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+TEST_F_TIMEOUT(life, auto_online_kernel, CDM_TIMEOUT)
+{
+	static const char * const modes[] = {
+		"online_kernel", "online", "offline",
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(modes); i++) {
+		ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+		ASSERT_EQ(0, cdm_write(AUTO_ONLINE, modes[i]));
+		ASSERT_EQ(0, cdm_register_all());
+		EXPECT_TRUE(only_movable(self->dev));
+		expect_usable(_metadata, self->dev, self->total);
+	}
+}
+
+/* A tenant by its task's policy, that keeps allocating when it is told to. */
+static int tenant_fn(struct cdm_child *me, void *arg)
+{
+	char *addr, *more;
+	long val;
+
+	if (cdm_bind_task(*(int *)arg))
+		return 1;
+	addr = cdm_map(SIZE);
+	cdm_fill(addr, SIZE, SEED);
+	cdm_say(me, (long)addr);
+	while ((val = cdm_hear(me)) == 1) {
+		more = cdm_map(SIZE);
+		cdm_fill(more, SIZE, SEED + 1);
+		cdm_say(me, cdm_wrong(more, SIZE, SEED + 1) +
+			    cdm_wrong(addr, SIZE, SEED));
+		munmap(more, SIZE);
+	}
+	return cdm_wrong(addr, SIZE, SEED) ? 2 : 0;
+}
+
+TEST_F_TIMEOUT(life, unregister_evacuates, CDM_TIMEOUT)
+{
+	struct cdm_test_unregister out;
+	struct cdm_spread spread;
+	char *addr, *own, *file;
+	__u64 hash;
+
+	own = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, own);
+	file = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, cdm_open_big(SIZE), 0);
+	hash = cdm_hash(file, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(file, SIZE, self->dev));
+	ASSERT_EQ(0, cdm_start(&self->child, tenant_fn, &self->dev));
+	addr = (char *)cdm_hear(&self->child);
+	spread = cdm_spread_of(self->child.pid, addr, SIZE);
+	ASSERT_EQ(PAGES, spread.on[self->dev]);
+
+	ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, &out));
+	EXPECT_LE(3 * PAGES, out.nr_moved);
+	EXPECT_EQ(0, out.nr_pinned + out.nr_no_ram + out.nr_busy);
+	expect_gone(_metadata, self->dev);
+	EXPECT_EQ(0, cdm_wrong(own, SIZE, SEED));
+	EXPECT_EQ(hash, cdm_hash(file, SIZE));
+	spread = cdm_spread_of(self->child.pid, addr, SIZE);
+	EXPECT_EQ(PAGES, cdm_spread_in(spread, cdm_rams()));
+
+	/* The bound task goes on, in RAM. */
+	cdm_say(&self->child, 1);
+	EXPECT_EQ(0, cdm_hear(&self->child));
+	cdm_say(&self->child, 0);
+	EXPECT_EQ(0, cdm_wait(&self->child));
+	self->child.pid = 0;
+
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+TEST_F_TIMEOUT(life, pinned_page_fails_unregister, CDM_TIMEOUT)
+{
+	struct cdm_test_unregister out;
+	int fd = open(CDM_TEST_DEVICE, O_RDWR);
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+	struct timespec from, to;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_PIN, &pin));
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 2000, &out));
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	/* A last attempt may begin just before the deadline. */
+	EXPECT_GE(20, to.tv_sec - from.tv_sec);
+	EXPECT_LE(1, out.nr_pinned);
+	EXPECT_EQ(0, out.nr_no_ram);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	expect_usable(_metadata, self->dev, self->total);
+
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_UNPIN, &pin));
+	close(fd);
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, &out));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	expect_gone(_metadata, self->dev);
+}
+
+TEST_F_TIMEOUT(life, ten_cycles_with_tenants, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE), *shared = cdm_map_shared(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	cdm_fill(shared, SIZE, SEED);
+	for (int i = 0; i < 10; i++) {
+		EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+		EXPECT_EQ(PAGES, cdm_move(shared, SIZE, self->dev));
+		ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		EXPECT_EQ(0, cdm_wrong(shared, SIZE, SEED));
+		ASSERT_EQ(0, cdm_register_all());
+	}
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+/* All tenants have to come home, but there is not enough room. */
+TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
+{
+	struct cdm_test_unregister out = {};
+	size_t size = 512 * MIB;
+	char *addr = cdm_map_on(self->dev, size, SEED);
+	int err;
+
+	ASSERT_NE(NULL, addr);
+	cdm_write("/proc/self/oom_score_adj", "1000");
+	ASSERT_EQ(0, cdm_leave_ram(224));
+	err = cdm_unregister(self->dev, 3000, &out);
+	EXPECT_GT(0, err);
+	EXPECT_LT(0, out.nr_no_ram);
+	for (int i = 0; i < cdm_rams().nr; i++)
+		cdm_node_hugepages(cdm_ram(i), 0);
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	expect_usable(_metadata, self->dev, self->total);
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+}
+
+TEST_F_TIMEOUT(life, unregister_under_allocation, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_start(&self->child, tenant_fn, &self->dev));
+	ASSERT_NE(LONG_MIN, cdm_hear(&self->child));
+	for (int i = 0; i < 3; i++) {
+		/* It allocates while the node goes. */
+		cdm_say(&self->child, 1);
+		cdm_say(&self->child, 1);
+		ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+		EXPECT_EQ(0, cdm_hear(&self->child));
+		EXPECT_EQ(0, cdm_hear(&self->child));
+		ASSERT_EQ(0, cdm_register_all());
+	}
+	cdm_say(&self->child, 0);
+	EXPECT_EQ(0, cdm_wait(&self->child));
+	self->child.pid = 0;
+}
+
+struct storm {
+	char *addr;
+	int dev;
+	int ram;
+	bool stop;
+	long wrong;
+	long rounds;
+};
+
+/* Faults, moves and frees on the node while it comes and goes. */
+static void *storm_fn(void *arg)
+{
+	struct storm *storm = arg;
+
+	for (; !__atomic_load_n(&storm->stop, __ATOMIC_ACQUIRE);
+	     storm->rounds++) {
+		cdm_fill(storm->addr, MIB, storm->rounds);
+		cdm_move(storm->addr, MIB, storm->dev);
+		storm->wrong += cdm_wrong(storm->addr, MIB, storm->rounds);
+		cdm_move(storm->addr, MIB, storm->ram);
+		storm->wrong += cdm_wrong(storm->addr, MIB, storm->rounds);
+		madvise(storm->addr, MIB, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(life, hotplug_and_fault_storm, CDM_TIMEOUT)
+{
+	struct storm storm[2] = {};
+	pthread_t thread[2];
+
+	for (int i = 0; i < 2; i++) {
+		storm[i].addr = cdm_map(MIB);
+		storm[i].dev = self->dev;
+		storm[i].ram = cdm_ram(0);
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, storm_fn,
+					    &storm[i]));
+	}
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+		EXPECT_EQ(0, cdm_register_all());
+	}
+	for (int i = 0; i < 2; i++) {
+		__atomic_store_n(&storm[i].stop, true, __ATOMIC_RELEASE);
+		pthread_join(thread[i], NULL);
+		EXPECT_EQ(0, storm[i].wrong);
+		EXPECT_LT(0, storm[i].rounds);
+	}
+}
+
+TEST_F(life, unregister_unknown_node)
+{
+	EXPECT_GT(0, cdm_unregister(cdm_ram(0), 1000, NULL));
+	EXPECT_GT(0, cdm_unregister(15, 1000, NULL));
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+/* What cannot be registered: a distinct error each, and nothing changed. */
+static void expect_refused(struct __test_metadata *_metadata, int err,
+			   struct cdm_test_range range)
+{
+	struct cdm_test_info before, after;
+	long ram = cdm_meminfo("MemTotal"), dev = cdm_meminfo("DeviceTotal");
+
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_INFO, &before));
+	EXPECT_EQ(err, cdm_ioctl(CDM_TEST_IOC_REGISTER, &range));
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_INFO, &after));
+	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+	EXPECT_EQ(ram, cdm_meminfo("MemTotal"));
+	EXPECT_EQ(dev, cdm_meminfo("DeviceTotal"));
+	EXPECT_TRUE(cdm_state_is("has_memory", cdm_rams()));
+}
+
+TEST_F(life, register_twice)
+{
+	self->range.nid = -1;
+	expect_refused(_metadata, -EALREADY, self->range);
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+TEST_F(life, register_overlap)
+{
+	struct cdm_test_range range = self->range;
+
+	range.nid = -1;
+	range.size /= 2;
+	expect_refused(_metadata, -EEXIST, range);
+	range.start += range.size;
+	expect_refused(_metadata, -EEXIST, range);
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+TEST_F(life, register_beyond_physical_memory)
+{
+	struct cdm_test_range range = {
+		.start = 1ULL << 52,
+		.size = 128 * MIB,
+		.nid = -1,
+	};
+
+	expect_refused(_metadata, -ERANGE, range);
+}
+
+TEST_F(life, register_unaligned)
+{
+	struct cdm_test_range range = self->range;
+
+	ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	range.nid = -1;
+	range.size -= PAGE;
+	expect_refused(_metadata, -EINVAL, range);
+	range.start += PAGE;
+	expect_refused(_metadata, -EINVAL, range);
+	range = self->range;
+	range.size = 0;
+	expect_refused(_metadata, -EINVAL, range);
+	EXPECT_FALSE(is_device_node(self->dev));
+}
+
+TEST_F(life, register_ram)
+{
+	struct cdm_test_range range = {
+		.start = 256 * MIB,
+		.size = 128 * MIB,
+		.nid = -1,
+	};
+
+	expect_refused(_metadata, -ENXIO, range);
+}
+
+TEST_F(life, register_as_ram_node)
+{
+	struct cdm_test_range range = self->range;
+
+	ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	range.nid = cdm_ram(0);
+	expect_refused(_metadata, -ENOTEMPTY, range);
+	EXPECT_FALSE(is_device_node(self->dev));
+	EXPECT_FALSE(is_device_node(cdm_ram(0)));
+}
+
+/* A hole below the physical limit that no firmware table describes. */
+TEST_F(life, register_without_proximity_domain)
+{
+	struct cdm_test_range range = {
+		.start = 1ULL << 38,
+		.size = 128 * MIB,
+		.nid = -1,
+		.flags = 1 << 1,	/* CDM_COHERENT_BAR */
+	};
+
+	expect_refused(_metadata, -ENODEV, range);
+}
+
+TEST_HARNESS_MAIN
