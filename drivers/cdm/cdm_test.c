@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test driver of coherent device memory: owns the special purpose memory of
+ * the machine, one device node per range, and plays the device. Its computing
+ * side is a kernel thread that borrows the address space of the caller.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/cdm-driver.h>
+#include <linux/completion.h>
+#include <linux/device.h>
+#include <linux/fs.h>
+#include <linux/kthread.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/numa.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "cdm_test_uapi.h"
+
+#define CDM_TEST_UNREGISTER_MS	60000	/* at unload: there is no way back */
+#define CDM_TEST_CHUNK		PAGE_SIZE
+
+/* One range of special purpose memory; mem is NULL while not registered. */
+struct cdm_test_slot {
+	struct range range;
+	unsigned int flags;
+	struct cdm_memory *mem;
+};
+
+/* Protects the slots. */
+static DEFINE_MUTEX(cdm_test_lock);
+static struct cdm_test_slot cdm_test_slots[CDM_TEST_MAX_RANGES];
+static unsigned int cdm_test_nr_slots;
+
+static struct miscdevice cdm_test_misc;
+
+/* An open file: the page it has pinned, if any. */
+struct cdm_test_file {
+	struct mutex lock;	/* protects page */
+	struct page *page;
+};
+
+static long cdm_test_info(void __user *arg)
+{
+	struct cdm_test_info *info;
+	unsigned int i;
+	long ret = 0;
+
+	info = kzalloc(sizeof(*info), GFP_KERNEL);
+	if (!info)
+		return -ENOMEM;
+
+	mutex_lock(&cdm_test_lock);
+	info->nr_ranges = cdm_test_nr_slots;
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		info->ranges[i].start = slot->range.start;
+		info->ranges[i].size = range_len(&slot->range);
+		info->ranges[i].flags = slot->flags;
+		info->ranges[i].nid = slot->mem ? cdm_memory_nid(slot->mem) :
+						  NUMA_NO_NODE;
+	}
+	mutex_unlock(&cdm_test_lock);
+
+	if (copy_to_user(arg, info, sizeof(*info)))
+		ret = -EFAULT;
+	kfree(info);
+	return ret;
+}
+
+/* The slot of a range that is in the table; else a free one, or NULL. */
+static struct cdm_test_slot *cdm_test_find_slot(const struct range *range)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		if (slot->range.start == range->start &&
+		    slot->range.end == range->end)
+			return slot;
+	}
+	return i < CDM_TEST_MAX_RANGES ? &cdm_test_slots[i] : NULL;
+}
+
+static int cdm_test_register(const struct range *range, int nid,
+			     unsigned int flags)
+{
+	struct cdm_test_slot *slot;
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_test_lock);
+	slot = cdm_test_find_slot(range);
+	if (!slot)
+		return -ENOSPC;
+
+	mem = cdm_register_memory(cdm_test_misc.this_device, range, nid, flags);
+	if (IS_ERR(mem))
+		return PTR_ERR(mem);
+
+	slot->range = *range;
+	slot->flags = flags;
+	slot->mem = mem;
+	if (slot == &cdm_test_slots[cdm_test_nr_slots])
+		cdm_test_nr_slots++;
+	return cdm_memory_nid(mem);
+}
+
+static long cdm_test_ioc_register(void __user *arg)
+{
+	struct cdm_test_range ask;
+	struct range range;
+	int nid;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	range.start = ask.start;
+	range.end = ask.start + ask.size - 1;
+
+	mutex_lock(&cdm_test_lock);
+	nid = cdm_test_register(&range, ask.nid, ask.flags);
+	mutex_unlock(&cdm_test_lock);
+	if (nid < 0)
+		return nid;
+
+	ask.nid = nid;
+	return copy_to_user(arg, &ask, sizeof(ask)) ? -EFAULT : 0;
+}
+
+/* Unregister every range of @nid; stops at the first that does not go. */
+static int cdm_test_unregister(int nid, unsigned int deadline_ms,
+			       struct cdm_evacuation *sum)
+{
+	unsigned int i;
+	int ret = -ENODEV;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+		struct cdm_evacuation evac;
+
+		if (!slot->mem || cdm_memory_nid(slot->mem) != nid)
+			continue;
+		ret = cdm_unregister_memory(slot->mem, deadline_ms, &evac);
+		sum->nr_moved += evac.nr_moved;
+		sum->nr_pinned += evac.nr_pinned;
+		sum->nr_no_ram += evac.nr_no_ram;
+		sum->nr_busy += evac.nr_busy;
+		if (ret)
+			break;
+		slot->mem = NULL;
+	}
+	return ret;
+}
+
+static long cdm_test_ioc_unregister(void __user *arg)
+{
+	struct cdm_evacuation evac = { };
+	struct cdm_test_unregister ask;
+	int ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+
+	mutex_lock(&cdm_test_lock);
+	ret = cdm_test_unregister(ask.nid, ask.deadline_ms, &evac);
+	mutex_unlock(&cdm_test_lock);
+
+	ask.nr_moved = evac.nr_moved;
+	ask.nr_pinned = evac.nr_pinned;
+	ask.nr_no_ram = evac.nr_no_ram;
+	ask.nr_busy = evac.nr_busy;
+	if (copy_to_user(arg, &ask, sizeof(ask)))
+		return -EFAULT;
+	return ret;
+}
+
+/* An array with one entry a page of @size bytes, or an ERR_PTR(). */
+static int *cdm_test_alloc_nodes(u64 size)
+{
+	int *nodes;
+
+	if (!size || !PAGE_ALIGNED(size) || size > TASK_SIZE)
+		return ERR_PTR(-EINVAL);
+	nodes = kvmalloc_array(size >> PAGE_SHIFT, sizeof(int), GFP_KERNEL);
+	return nodes ?: ERR_PTR(-ENOMEM);
+}
+
+static int cdm_test_copy_nodes(u64 to, const int *nodes, u64 size)
+{
+	if (copy_to_user(u64_to_user_ptr(to), nodes,
+			 (size >> PAGE_SHIFT) * sizeof(int)))
+		return -EFAULT;
+	return 0;
+}
+
+static long cdm_test_ioc_migrate(void __user *arg)
+{
+	struct cdm_test_migrate ask;
+	int *status;
+	long ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	status = cdm_test_alloc_nodes(ask.size);
+	if (IS_ERR(status))
+		return PTR_ERR(status);
+
+	ret = cdm_migrate_range(current->mm, ask.addr, ask.size, ask.nid,
+				status);
+	if (ret >= 0 && ask.status &&
+	    cdm_test_copy_nodes(ask.status, status, ask.size))
+		ret = -EFAULT;
+	kvfree(status);
+	return ret;
+}
+
+static long cdm_test_ioc_query(void __user *arg)
+{
+	struct cdm_test_query ask;
+	int *nodes;
+	long ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	nodes = cdm_test_alloc_nodes(ask.size);
+	if (IS_ERR(nodes))
+		return PTR_ERR(nodes);
+
+	ret = cdm_query_range(current->mm, ask.addr, ask.size, nodes);
+	if (!ret)
+		ret = cdm_test_copy_nodes(ask.nodes, nodes, ask.size);
+	kvfree(nodes);
+	return ret;
+}
+
+/* What the thread that plays the device works on. */
+struct cdm_test_job {
+	struct cdm_test_compute *ask;
+	struct mm_struct *mm;
+	u64 *chunk;		/* CDM_TEST_CHUNK bytes */
+	u64 histogram[256];
+	int ret;
+	struct completion done;
+};
+
+typedef void (*cdm_test_chunk_fn)(struct cdm_test_job *job, size_t len);
+
+static void cdm_test_sum(struct cdm_test_job *job, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len / sizeof(u64); i++)
+		job->ask->result += job->chunk[i];
+	job->ask->nr += len / sizeof(u64);
+}
+
+static void cdm_test_add(struct cdm_test_job *job, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len / sizeof(u64); i++)
+		job->chunk[i] += job->ask->arg;
+	job->ask->nr += len / sizeof(u64);
+	job->ask->result = job->ask->nr;
+}
+
+static void cdm_test_histogram(struct cdm_test_job *job, size_t len)
+{
+	const u8 *bytes = (u8 *)job->chunk;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		job->histogram[bytes[i]]++;
+	job->ask->nr += len;
+}
+
+/* Apply @fn chunk by chunk, by virtual address; @write: and store the result. */
+static int cdm_test_stream(struct cdm_test_job *job, cdm_test_chunk_fn fn,
+			   bool write)
+{
+	u64 addr = job->ask->addr, end = addr + job->ask->size;
+
+	while (addr < end) {
+		size_t len = min_t(u64, end - addr, CDM_TEST_CHUNK);
+		void __user *data = u64_to_user_ptr(addr);
+
+		if (copy_from_user(job->chunk, data, len))
+			return -EFAULT;
+		fn(job, len);
+		if (write && copy_to_user(data, job->chunk, len))
+			return -EFAULT;
+		if (kthread_should_stop())
+			return -EINTR;
+		addr += len;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int cdm_test_store_histogram(struct cdm_test_job *job)
+{
+	if (copy_to_user(u64_to_user_ptr(job->ask->out), job->histogram,
+			 sizeof(job->histogram)))
+		return -EFAULT;
+	return 0;
+}
+
+/* Follow the pointers as the CPU would; a chain may be as long as memory is. */
+static int cdm_test_walk(struct cdm_test_job *job)
+{
+	u64 addr = job->ask->arg;
+
+	while (addr) {
+		struct cdm_test_cell __user *user = u64_to_user_ptr(addr);
+		struct cdm_test_cell cell;
+
+		if (copy_from_user(&cell, user, sizeof(cell)))
+			return -EFAULT;
+		cell.visits++;
+		if (put_user(cell.visits, &user->visits))
+			return -EFAULT;
+		if (kthread_should_stop())
+			return -EINTR;
+		job->ask->result += cell.value;
+		job->ask->nr++;
+		addr = cell.next;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int cdm_test_run(struct cdm_test_job *job)
+{
+	struct cdm_test_compute *ask = job->ask;
+	int ret;
+
+	ask->result = 0;
+	ask->nr = 0;
+	if (ask->nid != CDM_TEST_NID_STAY) {
+		ret = cdm_migrate_range(job->mm, ask->addr, ask->size,
+					ask->nid, NULL);
+		if (ret < 0)
+			return ret;
+	}
+
+	switch (ask->op) {
+	case CDM_TEST_SUM:
+		return cdm_test_stream(job, cdm_test_sum, false);
+	case CDM_TEST_ADD:
+		return cdm_test_stream(job, cdm_test_add, true);
+	case CDM_TEST_HISTOGRAM:
+		return cdm_test_stream(job, cdm_test_histogram, false) ?:
+		       cdm_test_store_histogram(job);
+	case CDM_TEST_WALK:
+		return cdm_test_walk(job);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int cdm_test_thread(void *data)
+{
+	struct cdm_test_job *job = data;
+
+	kthread_use_mm(job->mm);
+	job->ret = cdm_test_run(job);
+	kthread_unuse_mm(job->mm);
+	complete(&job->done);
+
+	/* The caller stops the thread when it has seen the completion. */
+	set_current_state(TASK_INTERRUPTIBLE);
+	while (!kthread_should_stop()) {
+		schedule();
+		set_current_state(TASK_INTERRUPTIBLE);
+	}
+	__set_current_state(TASK_RUNNING);
+	return 0;
+}
+
+/* Run the job on the device side and wait; a killed caller stops it early. */
+static int cdm_test_submit(struct cdm_test_job *job)
+{
+	struct task_struct *thread;
+
+	thread = kthread_run(cdm_test_thread, job, "cdm_test/%d",
+			     current->pid);
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	get_task_struct(thread);
+	if (wait_for_completion_killable(&job->done))
+		job->ret = -EINTR;
+	kthread_stop(thread);
+	put_task_struct(thread);
+	return job->ret;
+}
+
+static int cdm_test_check_compute(const struct cdm_test_compute *ask)
+{
+	if (ask->op > CDM_TEST_WALK || ask->size > TASK_SIZE)
+		return -EINVAL;
+	/* SUM and ADD work on words */
+	if (ask->op != CDM_TEST_HISTOGRAM && !IS_ALIGNED(ask->size, sizeof(u64)))
+		return -EINVAL;
+	return 0;
+}
+
+static long cdm_test_ioc_compute(void __user *arg)
+{
+	struct cdm_test_compute ask;
+	struct cdm_test_job *job;
+	long ret = -ENOMEM;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	if (cdm_test_check_compute(&ask))
+		return -EINVAL;
+
+	job = kzalloc(sizeof(*job), GFP_KERNEL);
+	if (!job)
+		return -ENOMEM;
+	job->ask = &ask;
+	job->mm = current->mm;
+	init_completion(&job->done);
+	job->chunk = kmalloc(CDM_TEST_CHUNK, GFP_KERNEL);
+	if (!job->chunk)
+		goto out;
+
+	ret = cdm_test_submit(job);
+	if (!ret && copy_to_user(arg, &ask, sizeof(ask)))
+		ret = -EFAULT;
+	kfree(job->chunk);
+out:
+	kfree(job);
+	return ret;
+}
+
+static long cdm_test_ioc_pin(struct cdm_test_file *priv, void __user *arg)
+{
+	u64 addr;
+	long ret;
+
+	if (copy_from_user(&addr, arg, sizeof(addr)))
+		return -EFAULT;
+
+	mutex_lock(&priv->lock);
+	if (priv->page)
+		ret = -EBUSY;
+	else
+		ret = pin_user_pages_fast(addr, 1, FOLL_WRITE, &priv->page);
+	mutex_unlock(&priv->lock);
+	return ret < 0 ? ret : 0;
+}
+
+static long cdm_test_ioc_unpin(struct cdm_test_file *priv)
+{
+	long ret = -ENOENT;
+
+	mutex_lock(&priv->lock);
+	if (priv->page) {
+		unpin_user_page(priv->page);
+		priv->page = NULL;
+		ret = 0;
+	}
+	mutex_unlock(&priv->lock);
+	return ret;
+}
+
+static long cdm_test_ioctl(struct file *file, unsigned int cmd,
+			   unsigned long arg)
+{
+	void __user *user = (void __user *)arg;
+
+	switch (cmd) {
+	case CDM_TEST_IOC_INFO:
+		return cdm_test_info(user);
+	case CDM_TEST_IOC_MIGRATE:
+		return cdm_test_ioc_migrate(user);
+	case CDM_TEST_IOC_QUERY:
+		return cdm_test_ioc_query(user);
+	case CDM_TEST_IOC_COMPUTE:
+		return cdm_test_ioc_compute(user);
+	case CDM_TEST_IOC_REGISTER:
+		return cdm_test_ioc_register(user);
+	case CDM_TEST_IOC_UNREGISTER:
+		return cdm_test_ioc_unregister(user);
+	case CDM_TEST_IOC_PIN:
+		return cdm_test_ioc_pin(file->private_data, user);
+	case CDM_TEST_IOC_UNPIN:
+		return cdm_test_ioc_unpin(file->private_data);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int cdm_test_open(struct inode *inode, struct file *file)
+{
+	struct cdm_test_file *priv;
+
+	priv = kzalloc(sizeof(*priv), GFP_KERNEL);
+	if (!priv)
+		return -ENOMEM;
+	mutex_init(&priv->lock);
+	file->private_data = priv;
+	return 0;
+}
+
+static int cdm_test_release(struct inode *inode, struct file *file)
+{
+	struct cdm_test_file *priv = file->private_data;
+
+	if (priv->page)
+		unpin_user_page(priv->page);
+	kfree(priv);
+	return 0;
+}
+
+static const struct file_operations cdm_test_fops = {
+	.owner = THIS_MODULE,
+	.open = cdm_test_open,
+	.release = cdm_test_release,
+	.unlocked_ioctl = cdm_test_ioctl,
+};
+
+static struct miscdevice cdm_test_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "cdm_test",
+	.mode = 0600,
+	.fops = &cdm_test_fops,
+};
+
+static int cdm_test_register_spm(const struct range *range, void *data)
+{
+	int nid = cdm_test_register(range, NUMA_NO_NODE, 0);
+
+	return nid < 0 ? nid : 0;
+}
+
+/*
+ * At unload every range must go, for nobody could unregister it later. If some
+ * tenant cannot leave, wait for it rather than lose it.
+ */
+static void cdm_test_unregister_all(void)
+{
+	unsigned int i;
+
+	mutex_lock(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		while (slot->mem) {
+			if (cdm_unregister_memory(slot->mem,
+						  CDM_TEST_UNREGISTER_MS, NULL))
+				continue;
+			slot->mem = NULL;
+		}
+	}
+	mutex_unlock(&cdm_test_lock);
+}
+
+static int __init cdm_test_init(void)
+{
+	int ret;
+
+	ret = misc_register(&cdm_test_misc);
+	if (ret)
+		return ret;
+
+	mutex_lock(&cdm_test_lock);
+	ret = cdm_for_each_spm(cdm_test_register_spm, NULL);
+	mutex_unlock(&cdm_test_lock);
+	if (!ret)
+		return 0;
+
+	if (ret == -EINVAL)
+		pr_err("no special purpose memory: see \"Soft Reserved\" in /proc/iomem, efi=soft_reserve or memmap=\n");
+	cdm_test_unregister_all();
+	misc_deregister(&cdm_test_misc);
+	return ret;
+}
+module_init(cdm_test_init);
+
+static void __exit cdm_test_exit(void)
+{
+	misc_deregister(&cdm_test_misc);
+	cdm_test_unregister_all();
+}
+module_exit(cdm_test_exit);
+
+MODULE_DESCRIPTION("Test driver of coherent device memory nodes");
+MODULE_LICENSE("GPL");

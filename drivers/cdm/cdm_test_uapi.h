@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The private ABI between the test driver cdm_test and its tests. It is no
+ * user interface of the kernel and changes with them.
+ */
+#ifndef _CDM_TEST_UAPI_H
+#define _CDM_TEST_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define CDM_TEST_DEVICE		"/dev/cdm_test"
+#define CDM_TEST_MAX_RANGES	16
+
+/* In cdm_test_migrate.nid and cdm_test_compute.nid: the nearest RAM node. */
+#define CDM_TEST_NID_RAM	(-1)
+/* In cdm_test_compute.nid: do not migrate, compute where the data is. */
+#define CDM_TEST_NID_STAY	(-2)
+
+struct cdm_test_range {
+	__u64 start;		/* physical address */
+	__u64 size;		/* bytes */
+	__s32 nid;		/* -1: found, but not registered */
+	__u32 flags;		/* enum cdm_register_flags */
+};
+
+/* The special purpose memory that the driver found. */
+struct cdm_test_info {
+	__u32 nr_ranges;
+	__u32 pad;
+	struct cdm_test_range ranges[CDM_TEST_MAX_RANGES];
+};
+
+/*
+ * Migrate [addr, addr + size) of the caller. @status points to one __s32 a
+ * page or is 0; it receives the node the page is on, or a negative errno.
+ */
+struct cdm_test_migrate {
+	__u64 addr;
+	__u64 size;
+	__u64 status;
+	__s32 nid;
+	__u32 pad;
+};
+
+/* Where is [addr, addr + size)? @nodes points to one __s32 a page. */
+struct cdm_test_query {
+	__u64 addr;
+	__u64 size;
+	__u64 nodes;
+};
+
+enum cdm_test_op {
+	CDM_TEST_SUM,		/* result: sum of the __u64 words */
+	CDM_TEST_HISTOGRAM,	/* out: __u64[256], how often each byte occurs */
+	CDM_TEST_ADD,		/* add @arg to each __u64 word; result: words */
+	CDM_TEST_WALK,		/* follow a chain of struct cdm_test_cell */
+};
+
+/*
+ * What CDM_TEST_WALK follows, from the cell at @arg until next is 0: visits is
+ * incremented in each cell, result is the sum of the values, nr the cells.
+ */
+struct cdm_test_cell {
+	__u64 next;		/* user address of the next cell */
+	__u64 value;
+	__u64 visits;
+};
+
+/*
+ * Compute on the device side: a kernel thread that borrows the caller's
+ * address space migrates [addr, addr + size) to @nid, then reads and writes
+ * it by virtual address.
+ */
+struct cdm_test_compute {
+	__u64 addr;
+	__u64 size;
+	__u64 arg;
+	__u64 out;		/* user address of the result array, or 0 */
+	__u64 result;		/* out */
+	__u64 nr;		/* out: words, bytes or cells worked on */
+	__s32 nid;
+	__u32 op;		/* enum cdm_test_op */
+};
+
+/* Unregister every range of @nid; what is left is reported if that fails. */
+struct cdm_test_unregister {
+	__s32 nid;
+	__u32 deadline_ms;
+	__u64 nr_moved;		/* out, pages */
+	__u64 nr_pinned;	/* out */
+	__u64 nr_no_ram;	/* out */
+	__u64 nr_busy;		/* out */
+};
+
+#define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
+#define CDM_TEST_IOC_MIGRATE	_IOW('c', 1, struct cdm_test_migrate)
+#define CDM_TEST_IOC_QUERY	_IOW('c', 2, struct cdm_test_query)
+#define CDM_TEST_IOC_COMPUTE	_IOWR('c', 3, struct cdm_test_compute)
+/* nid in cdm_test_range: the node asked for, or -1 for the proximity domain's */
+#define CDM_TEST_IOC_REGISTER	_IOWR('c', 4, struct cdm_test_range)
+#define CDM_TEST_IOC_UNREGISTER	_IOWR('c', 5, struct cdm_test_unregister)
+/*
+ * Pin the page at an address where it is, as a short DMA would, or unpin it.
+ * One page per open file; closing the file unpins.
+ */
+#define CDM_TEST_IOC_PIN	_IOW('c', 6, __u64)
+#define CDM_TEST_IOC_UNPIN	_IOW('c', 7, __u64)
+
+#endif /* _CDM_TEST_UAPI_H */

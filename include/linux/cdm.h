@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Coherent device memory: what the rest of the kernel sees of it.
+ *
+ * A device node is a NUMA node whose memory belongs to a device. It is in
+ * N_COHERENT_DEVICE and never in N_MEMORY, and its zones stand in no ordinary
+ * zonelist; see Documentation/mm/cdm/design.rst. This header is for the hooks,
+ * not for drivers; do not include it from mm.h or mmzone.h.
+ */
+#ifndef _LINUX_CDM_H
+#define _LINUX_CDM_H
+
+#include <linux/gfp.h>
+#include <linux/jump_label.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mempolicy.h>
+#include <linux/mmzone.h>
+#include <linux/nodemask.h>
+
+struct seq_file;
+
+#ifdef CONFIG_COHERENT_DEVICE
+
+/* True while any node is registered as a device node. */
+DECLARE_STATIC_KEY_FALSE(cdm_key);
+
+extern nodemask_t cdm_nodes;
+extern nodemask_t cdm_usable_nodes;
+
+struct zonelist *__cdm_zonelist(int nid, gfp_t gfp,
+				const nodemask_t *nodemask);
+nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
+				   nodemask_t *nodemask);
+void __cdm_build_zonelists(void);
+int __cdm_check_online(struct zone *zone);
+nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
+				  nodemask_t *nodemask);
+nodemask_t *__cdm_thisnode_mask(int nid);
+void __cdm_policy_narrow(struct mempolicy *pol);
+bool __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
+int __cdm_check_mems(const nodemask_t *mems);
+unsigned long __cdm_free_pages(void);
+unsigned long __cdm_file_pages(void);
+void cdm_show_meminfo(struct seq_file *m);
+
+/* Drops its arguments where the feature is off: entries of static tables. */
+#define CDM_ENTRY(...)	__VA_ARGS__
+
+static inline bool cdm_enabled(void)
+{
+	return static_branch_unlikely(&cdm_key);
+}
+
+/**
+ * cdm_node - is this a device node?
+ * @nid: node id; NUMA_NO_NODE is none
+ *
+ * True from before the first page of the node is onlined until after the last
+ * one is gone, so there is no time at which its memory looks like RAM.
+ *
+ * Return: whether @nid is registered as a device node.
+ */
+static inline bool cdm_node(int nid)
+{
+	return cdm_enabled() && nid >= 0 && node_isset(nid, cdm_nodes);
+}
+
+/* The node state that stands for "has memory": one or the other, never both. */
+static inline enum node_states cdm_memory_state(int nid)
+{
+	return cdm_node(nid) ? N_COHERENT_DEVICE : N_MEMORY;
+}
+
+/* Nodes with memory that somebody may name: RAM and device nodes. */
+static inline const nodemask_t *cdm_usable(void)
+{
+	return cdm_enabled() ? &cdm_usable_nodes : &node_states[N_MEMORY];
+}
+
+/* The nodes a new policy may have; relative to others, none is named. */
+static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
+{
+	if (pol->flags & MPOL_F_RELATIVE_NODES)
+		return &node_states[N_MEMORY];
+	return cdm_usable();
+}
+
+/* The zonelist to allocate from: only a nodemask names a device node. */
+static inline struct zonelist *
+cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
+{
+	if (cdm_enabled() && nodemask)
+		return __cdm_zonelist(nid, gfp, nodemask);
+	return node_zonelist(nid, gfp);
+}
+
+/* High priority allocations ignore their nodemask, but not the fence. */
+static inline nodemask_t *
+cdm_reserve_nodemask(const struct zonelist *zonelist, nodemask_t *nodemask)
+{
+	if (cdm_enabled() && nodemask)
+		return __cdm_reserve_nodemask(zonelist, nodemask);
+	return NULL;
+}
+
+static inline void cdm_build_zonelists(void)
+{
+	if (cdm_enabled())
+		__cdm_build_zonelists();
+}
+
+/* Device memory is never kernel memory: plain "online" means movable. */
+static inline enum mmop cdm_online_type(int nid, enum mmop online_type)
+{
+	if (cdm_node(nid) && online_type == MMOP_ONLINE)
+		return MMOP_ONLINE_MOVABLE;
+	return online_type;
+}
+
+static inline int cdm_check_online(struct zone *zone)
+{
+	if (cdm_enabled())
+		return __cdm_check_online(zone);
+	return 0;
+}
+
+/* The nodes for an allocation under @pol; @nid is the node to start from. */
+static inline nodemask_t *
+cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
+		    nodemask_t *nodemask)
+{
+	if (cdm_enabled() && (pol->flags & MPOL_F_DEVICE))
+		return __cdm_policy_nodemask(pol, ilx, nid, nodemask);
+	return nodemask;
+}
+
+/* The nodemask for an allocation of @nid and no other node. */
+static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
+{
+	if (cdm_node(nid) && !nodemask)
+		return __cdm_thisnode_mask(nid);
+	return nodemask;
+}
+
+/* To be called whenever the nodes of a policy have been set. */
+static inline void cdm_policy_narrow(struct mempolicy *pol)
+{
+	if (cdm_enabled() || (pol->flags & MPOL_F_DEVICE))
+		__cdm_policy_narrow(pol);
+}
+
+/* Rebind without folding onto a device; false: not a matter of devices. */
+static inline bool cdm_policy_rebind(struct mempolicy *pol,
+				     const nodemask_t *nodes)
+{
+	return cdm_enabled() && __cdm_policy_rebind(pol, nodes);
+}
+
+/* May @mems be the memory nodes of a cpuset? */
+static inline int cdm_check_mems(const nodemask_t *mems)
+{
+	return cdm_enabled() ? __cdm_check_mems(mems) : 0;
+}
+
+/* Does an allocation that failed with @nodemask concern device nodes only? */
+static inline bool cdm_only(const nodemask_t *nodemask)
+{
+	return cdm_enabled() && nodemask &&
+	       nodes_subset(*nodemask, cdm_nodes);
+}
+
+/* Pages counted in global statistics that are not RAM. */
+static inline unsigned long cdm_free_pages(void)
+{
+	return cdm_enabled() ? __cdm_free_pages() : 0;
+}
+
+static inline unsigned long cdm_file_pages(void)
+{
+	return cdm_enabled() ? __cdm_file_pages() : 0;
+}
+
+#else /* !CONFIG_COHERENT_DEVICE */
+
+#define CDM_ENTRY(...)
+
+static inline bool cdm_node(int nid)
+{
+	return false;
+}
+
+static inline enum node_states cdm_memory_state(int nid)
+{
+	return N_MEMORY;
+}
+
+static inline const nodemask_t *cdm_usable(void)
+{
+	return &node_states[N_MEMORY];
+}
+
+static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
+{
+	return &node_states[N_MEMORY];
+}
+
+static inline struct zonelist *
+cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
+{
+	return node_zonelist(nid, gfp);
+}
+
+static inline nodemask_t *
+cdm_reserve_nodemask(const struct zonelist *zonelist, nodemask_t *nodemask)
+{
+	return NULL;
+}
+
+static inline void cdm_build_zonelists(void)
+{
+}
+
+static inline enum mmop cdm_online_type(int nid, enum mmop online_type)
+{
+	return online_type;
+}
+
+static inline int cdm_check_online(struct zone *zone)
+{
+	return 0;
+}
+
+static inline nodemask_t *
+cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
+		    nodemask_t *nodemask)
+{
+	return nodemask;
+}
+
+static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
+{
+	return nodemask;
+}
+
+static inline void cdm_policy_narrow(struct mempolicy *pol)
+{
+}
+
+static inline bool cdm_policy_rebind(struct mempolicy *pol,
+				     const nodemask_t *nodes)
+{
+	return false;
+}
+
+static inline int cdm_check_mems(const nodemask_t *mems)
+{
+	return 0;
+}
+
+static inline bool cdm_only(const nodemask_t *nodemask)
+{
+	return false;
+}
+
+static inline unsigned long cdm_free_pages(void)
+{
+	return 0;
+}
+
+static inline unsigned long cdm_file_pages(void)
+{
+	return 0;
+}
+
+static inline void cdm_show_meminfo(struct seq_file *m)
+{
+}
+
+#endif /* CONFIG_COHERENT_DEVICE */
+
+#endif /* _LINUX_CDM_H */

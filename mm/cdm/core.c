@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: registration. See Documentation/mm/cdm/design.rst.
+ *
+ * A range becomes a device node's memory in this order: checked, claimed, node
+ * fenced, added, onlined. So there is no time at which its pages can be
+ * allocated and the fence does not stand; removal goes the other way round.
+ */
+#define pr_fmt(fmt) "cdm: " fmt
+
+#include <linux/cdm-driver.h>
+#include <linux/cdm.h>
+#include <linux/device.h>
+#include <linux/export.h>
+#include <linux/ioport.h>
+#include <linux/jiffies.h>
+#include <linux/memory.h>
+#include <linux/memory_hotplug.h>
+#include <linux/numa.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/* The format is prescribed by add_memory_driver_managed(). */
+#define CDM_RESOURCE_NAME	"System RAM (cdm)"
+
+/* Protects the list, and with it which nodes are device nodes. */
+static DEFINE_MUTEX(cdm_lock);
+static LIST_HEAD(cdm_memories);
+
+static bool cdm_node_in_use(int nid)
+{
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_lock);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		if (mem->nid == nid)
+			return true;
+	}
+	return false;
+}
+
+/* How does @new relate to a range that is registered already? */
+static int cdm_compare(const struct range *old, const struct range *new)
+{
+	if (old->start == new->start && old->end == new->end)
+		return -EALREADY;
+	if (old->start <= new->end && new->start <= old->end)
+		return -EEXIST;
+	return 0;
+}
+
+static int cdm_check_registered(const struct range *range)
+{
+	struct cdm_memory *mem;
+	int ret;
+
+	lockdep_assert_held(&cdm_lock);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		ret = cdm_compare(&mem->range, range);
+		if (ret) {
+			pr_err("%#llx-%#llx: refused, %#llx-%#llx is registered for node %d: unregister that first\n",
+			       range->start, range->end, mem->range.start,
+			       mem->range.end, mem->nid);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/* Is @range something that memory hotplug can handle, as to its numbers? */
+static int cdm_check_numbers(const struct range *range, u64 block_size,
+			     const struct range *pluggable)
+{
+	if (range->start > range->end || range->start < pluggable->start ||
+	    range->end > pluggable->end)
+		return -ERANGE;
+	if (!IS_ALIGNED(range->start, block_size) ||
+	    !IS_ALIGNED(range_len(range), block_size))
+		return -EINVAL;
+	return 0;
+}
+
+static int cdm_check_address(const struct range *range, unsigned int flags)
+{
+	struct range pluggable = mhp_get_pluggable_range(true);
+	u64 block_size = memory_block_size_bytes();
+	int ret;
+
+	ret = cdm_check_numbers(range, block_size, &pluggable);
+	if (ret == -ERANGE)
+		pr_err("%#llx-%#llx: refused, not within the addressable memory %#llx-%#llx\n",
+		       range->start, range->end, pluggable.start,
+		       pluggable.end);
+	else if (ret == -EINVAL)
+		pr_err("%#llx-%#llx: refused, align it to memory blocks of %#llx bytes\n",
+		       range->start, range->end, block_size);
+	if (ret)
+		return ret;
+
+	if (flags & CDM_COHERENT_BAR)
+		return 0;
+	if (region_intersects(range->start, range_len(range), IORESOURCE_MEM,
+			      IORES_DESC_SOFT_RESERVED) != REGION_INTERSECTS) {
+		pr_err("%#llx-%#llx: refused, firmware did not announce it as special purpose memory (Soft Reserved)\n",
+		       range->start, range->end);
+		return -ENXIO;
+	}
+	return 0;
+}
+
+/* The node of @range, @nid if that is given; or a negative errno. */
+static int cdm_find_nid(const struct range *range, int nid)
+{
+	if (nid == NUMA_NO_NODE)
+		nid = phys_to_target_node(range->start);
+	if (nid < 0 || nid >= MAX_NUMNODES || !node_possible(nid)) {
+		pr_err("%#llx-%#llx: refused, no proximity domain: firmware must describe it in SRAT\n",
+		       range->start, range->end);
+		return -ENODEV;
+	}
+	if (node_state(nid, N_MEMORY)) {
+		pr_err("%#llx-%#llx: refused, node %d has RAM: device memory needs a node of its own\n",
+		       range->start, range->end, nid);
+		return -ENOTEMPTY;
+	}
+	return nid;
+}
+
+/*
+ * Claim the range. The claim is not busy, so that the memory resource fits
+ * into it.
+ */
+static int cdm_claim(struct cdm_memory *mem)
+{
+	mem->res = request_mem_region(mem->range.start, range_len(&mem->range),
+				      dev_name(mem->owner));
+	if (!mem->res) {
+		pr_err("%#llx-%#llx: refused, another driver has claimed it, see /proc/iomem\n",
+		       mem->range.start, mem->range.end);
+		return -EBUSY;
+	}
+	mem->res->flags = IORESOURCE_SYSTEM_RAM;
+	return 0;
+}
+
+static void cdm_unclaim(struct cdm_memory *mem)
+{
+	remove_resource(mem->res);
+	kfree(mem->res);
+}
+
+static int cdm_online_block(struct memory_block *block, void *arg)
+{
+	int ret;
+
+	/* With auto_online_blocks it may be online already. */
+	if (block->state == MEM_ONLINE)
+		return 0;
+	block->online_type = MMOP_ONLINE_MOVABLE;
+	ret = device_online(&block->dev);
+	return ret < 0 ? ret : 0;
+}
+
+/* Add the memory to its node, which is fenced already, and online it. */
+static int cdm_add_memory(struct cdm_memory *mem, unsigned int flags)
+{
+	u64 size = range_len(&mem->range);
+	mhp_t mhp_flags = MHP_NID_IS_MGID;
+	int ret;
+
+	if (flags & CDM_MEMMAP_ON_DEVICE)
+		mhp_flags |= MHP_MEMMAP_ON_MEMORY;
+
+	ret = memory_group_register_static(mem->nid, PFN_UP(size));
+	if (ret < 0)
+		return ret;
+	mem->mgid = ret;
+
+	ret = add_memory_driver_managed(mem->mgid, mem->range.start, size,
+					CDM_RESOURCE_NAME, mhp_flags);
+	if (ret)
+		goto err_group;
+
+	lock_device_hotplug();
+	ret = walk_memory_blocks(mem->range.start, size, NULL,
+				 cdm_online_block);
+	unlock_device_hotplug();
+	if (!ret)
+		return 0;
+
+	/* Nobody had the time to move in; blocks may be left only by a race. */
+	WARN_ON_ONCE(offline_and_remove_memory(mem->range.start, size));
+err_group:
+	memory_group_unregister(mem->mgid);
+	return ret;
+}
+
+/* Fence the node, then give it memory; @first: it has none so far. */
+static int cdm_populate(struct cdm_memory *mem, bool first, unsigned int flags)
+{
+	int ret;
+
+	if (first) {
+		ret = cdm_node_add(mem->nid);
+		if (ret)
+			return ret;
+	}
+	ret = cdm_add_memory(mem, flags);
+	if (ret)
+		goto err_node;
+	if (first) {
+		ret = cdm_sysfs_link(mem->nid, mem->owner);
+		if (ret)
+			goto err_memory;
+	}
+	return 0;
+
+err_memory:
+	WARN_ON_ONCE(offline_and_remove_memory(mem->range.start,
+					       range_len(&mem->range)));
+	memory_group_unregister(mem->mgid);
+err_node:
+	if (first)
+		cdm_node_del(mem->nid);
+	pr_err("%#llx-%#llx: cannot be brought online on node %d: error %d\n",
+	       mem->range.start, mem->range.end, mem->nid, ret);
+	return ret;
+}
+
+static int cdm_register(struct cdm_memory *mem, unsigned int flags)
+{
+	int ret;
+
+	lockdep_assert_held(&cdm_lock);
+	ret = cdm_check_registered(&mem->range);
+	if (ret)
+		return ret;
+	ret = cdm_check_address(&mem->range, flags);
+	if (ret)
+		return ret;
+	ret = cdm_find_nid(&mem->range, mem->nid);
+	if (ret < 0)
+		return ret;
+	mem->nid = ret;
+
+	ret = cdm_claim(mem);
+	if (ret)
+		return ret;
+	ret = cdm_populate(mem, !cdm_node_in_use(mem->nid), flags);
+	if (ret) {
+		cdm_unclaim(mem);
+		return ret;
+	}
+	list_add_tail(&mem->list, &cdm_memories);
+	return 0;
+}
+
+/**
+ * cdm_register_memory - bring device memory online as a device node
+ * @owner: the device the memory belongs to; the node's sysfs link points there
+ * @range: physical addresses (inclusive), aligned to memory blocks: special
+ *	purpose memory, or any other that is not RAM with %CDM_COHERENT_BAR
+ * @nid: the node; NUMA_NO_NODE for the one firmware names in SRAT (proximity
+ *	domain)
+ * @flags: enum cdm_register_flags
+ *
+ * When this returns, the node is online, in N_COHERENT_DEVICE and in the
+ * Mems_allowed of every task whose cpuset does not say otherwise. There is no
+ * time at which its memory is allocatable and not fenced. All of it is in
+ * ZONE_MOVABLE. Several ranges may have the same node.
+ *
+ * Context: process context, may sleep. The caller must hold no lock that is
+ * taken under the memory hotplug lock.
+ * Return: a handle for cdm_unregister_memory(), or an ERR_PTR(), with one line
+ * in the log and nothing changed: %-EINVAL not aligned or bad @flags, %-ERANGE
+ * not addressable, %-EALREADY registered before, %-EEXIST overlaps with a
+ * registered range, %-ENXIO not special purpose memory, %-ENODEV no proximity
+ * domain, %-ENOTEMPTY the node has RAM, %-EBUSY claimed by another driver,
+ * %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE where the kernel runs without
+ * memory_hotplug.memmap_on_memory=1, %-ENOMEM.
+ */
+struct cdm_memory *cdm_register_memory(struct device *owner,
+				       const struct range *range, int nid,
+				       unsigned int flags)
+{
+	struct cdm_memory *mem;
+	u64 size = range_len(range);
+	int ret;
+
+	if (flags & ~(CDM_MEMMAP_ON_DEVICE | CDM_COHERENT_BAR))
+		return ERR_PTR(-EINVAL);
+	if ((flags & CDM_MEMMAP_ON_DEVICE) && !mhp_supports_memmap_on_memory()) {
+		pr_err("%#llx-%#llx: refused, a memmap on the device needs memory_hotplug.memmap_on_memory=1\n",
+		       range->start, range->end);
+		return ERR_PTR(-EOPNOTSUPP);
+	}
+
+	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+	if (!mem)
+		return ERR_PTR(-ENOMEM);
+	mem->range = *range;
+	mem->nid = nid;
+	mem->owner = get_device(owner);
+
+	mutex_lock(&cdm_lock);
+	ret = cdm_register(mem, flags);
+	mutex_unlock(&cdm_lock);
+	if (ret) {
+		put_device(owner);
+		kfree(mem);
+		return ERR_PTR(ret);
+	}
+	pr_info("%#llx-%#llx: %llu MiB of %s are device node %d; memmap %llu MiB (%llu MiB per GiB) %s\n",
+		range->start, range->end, size >> 20, dev_name(owner),
+		mem->nid, cdm_memmap_size(size) >> 20,
+		cdm_memmap_size(SZ_1G) >> 20,
+		flags & CDM_MEMMAP_ON_DEVICE ? "on the device" : "in RAM");
+	return mem;
+}
+EXPORT_SYMBOL_GPL(cdm_register_memory);
+
+/*
+ * Empty the range and take it offline. The node is closed meanwhile: what is
+ * found empty stays empty, so that offlining cannot wait for anybody.
+ */
+static int cdm_vacate(struct cdm_memory *mem, unsigned long deadline,
+		      struct cdm_evacuation *evac)
+{
+	int ret;
+
+	lockdep_assert_held(&cdm_lock);
+	cdm_node_close(mem->nid);
+	ret = cdm_evacuate(&mem->range, deadline, evac);
+	if (!ret)
+		ret = offline_and_remove_memory(mem->range.start,
+						range_len(&mem->range));
+	if (ret)
+		cdm_node_open(mem->nid);
+	return ret;
+}
+
+static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
+			  struct cdm_evacuation *evac)
+{
+	int ret;
+
+	lockdep_assert_held(&cdm_lock);
+	list_del(&mem->list);
+	if (!cdm_node_in_use(mem->nid))
+		cdm_sysfs_unlink(mem->nid);
+
+	ret = cdm_vacate(mem, deadline, evac);
+	if (ret) {
+		if (!cdm_node_in_use(mem->nid))
+			cdm_sysfs_link(mem->nid, mem->owner);
+		list_add_tail(&mem->list, &cdm_memories);
+		return ret;
+	}
+
+	memory_group_unregister(mem->mgid);
+	cdm_unclaim(mem);
+	if (cdm_node_in_use(mem->nid))
+		cdm_node_open(mem->nid);
+	else
+		cdm_node_del(mem->nid);
+	return 0;
+}
+
+/**
+ * cdm_unregister_memory - send all tenants home and take device memory offline
+ * @mem: from cdm_register_memory(); freed on success
+ * @deadline_ms: milliseconds that tenants are given to leave
+ * @evac: NULL, or where to report what moved and what is left, and why
+ *
+ * No new tenant comes in while this runs; policies that name only this node
+ * act as the default policy. Contents and mappings of tenants are preserved.
+ *
+ * Context: process context, may sleep beyond the deadline only for the batch
+ * of folios at hand and the offlining of memory that is empty by then.
+ * Return: 0; or with the node fully usable as before, and @mem still valid:
+ * %-EBUSY if tenants are left at the deadline, %-EINTR on a signal, or the
+ * error of memory offlining.
+ */
+int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
+			  struct cdm_evacuation *evac)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
+	struct cdm_evacuation local = { };
+	struct range range = mem->range;
+	int ret, nid = mem->nid;
+
+	mutex_lock(&cdm_lock);
+	ret = cdm_unregister(mem, deadline, &local);
+	mutex_unlock(&cdm_lock);
+
+	if (evac)
+		*evac = local;
+	if (ret) {
+		pr_warn("%#llx-%#llx: stays on node %d, error %d: %lu pages moved; left: %lu pinned, %lu without RAM, %lu busy\n",
+			range.start, range.end, nid, ret, local.nr_moved,
+			local.nr_pinned, local.nr_no_ram, local.nr_busy);
+		return ret;
+	}
+
+	pr_info("%#llx-%#llx: left node %d, %lu pages moved to RAM\n",
+		range.start, range.end, nid, local.nr_moved);
+	put_device(mem->owner);
+	kfree(mem);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(cdm_unregister_memory);
+
+/**
+ * cdm_memory_nid - the node of registered memory
+ * @mem: from cdm_register_memory()
+ *
+ * Context: any, as long as @mem is not being unregistered.
+ * Return: the node id.
+ */
+int cdm_memory_nid(const struct cdm_memory *mem)
+{
+	return mem->nid;
+}
+EXPORT_SYMBOL_GPL(cdm_memory_nid);
+
+/* Whatever the owner or the administrator asks for: never kernel memory. */
+int __cdm_check_online(struct zone *zone)
+{
+	int nid = zone_to_nid(zone);
+
+	if (!cdm_node(nid) || zone_idx(zone) == ZONE_MOVABLE)
+		return 0;
+	pr_warn_once("memory of device node %d refused as kernel memory: write online_movable\n",
+		     nid);
+	return -EPERM;
+}
+
+#ifdef CONFIG_CDM_KUNIT_TEST
+#include "tests/core-kunit.h"
+#endif

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: eviction. Tenants go to RAM, never straight to swap.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/cdm.h>
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+
+#include <trace/events/cdm.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+#define CDM_EVICT_BATCH	512		/* folios isolated at a time */
+#define CDM_EVICT_PAUSE	10		/* ms between two passes */
+
+/*
+ * A reference on the folio at @pfn, or NULL if the page is free. The reference
+ * may turn out to be on something that is no tenant; then it cannot be isolated.
+ */
+static struct folio *cdm_get_folio(unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	struct folio *folio;
+
+	/* The memmap itself, if it lies on the device. */
+	if (PageReserved(page))
+		return NULL;
+
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return NULL;
+	if (unlikely(page_folio(page) != folio)) {
+		folio_put(folio);
+		return NULL;
+	}
+	return folio;
+}
+
+/*
+ * Isolate used folios from *@pfn on until the batch is full; *@pfn is where to
+ * go on. Returns the number of used pages that were seen.
+ */
+static unsigned long cdm_collect_batch(unsigned long *pfn,
+				       unsigned long end_pfn,
+				       struct list_head *folios)
+{
+	unsigned long nr_used = 0;
+	unsigned int nr_folios = 0;
+
+	while (*pfn < end_pfn && nr_folios < CDM_EVICT_BATCH) {
+		struct folio *folio = cdm_get_folio(*pfn);
+
+		if (!folio) {
+			(*pfn)++;
+			continue;
+		}
+		nr_used += folio_nr_pages(folio);
+		*pfn = folio_pfn(folio) + folio_nr_pages(folio);
+		if (isolate_folio_to_list(folio, folios))
+			nr_folios++;
+		folio_put(folio);
+	}
+	cond_resched();
+	return nr_used;
+}
+
+static bool cdm_evict_stop(unsigned long deadline)
+{
+	return signal_pending(current) || time_after_eq(jiffies, deadline);
+}
+
+/*
+ * One pass over the range. Returns the number of pages that were in use and
+ * did not move; *@no_ram says that for some of them there was no RAM.
+ */
+static unsigned long cdm_evict_pass(const struct range *range,
+				    unsigned long deadline, bool *no_ram,
+				    struct cdm_evacuation *evac)
+{
+	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
+	unsigned long pfn = PHYS_PFN(range->start);
+	unsigned long nr_used = 0, nr_pages = 0;
+
+	*no_ram = false;
+	lru_add_drain_all();
+	while (pfn < end_pfn) {
+		unsigned int nr_moved;
+		LIST_HEAD(folios);
+
+		/* Time is up: what is left is what was not looked at, too. */
+		if (cdm_evict_stop(deadline))
+			return ULONG_MAX;
+		nr_used += cdm_collect_batch(&pfn, end_pfn, &folios);
+		if (cdm_migrate_folios(&folios, NUMA_NO_NODE, MR_MEMORY_HOTPLUG,
+				       &nr_moved) == -ENOMEM)
+			*no_ram = true;
+		nr_pages += nr_moved;
+	}
+	evac->nr_moved += nr_pages;
+	return nr_used - min(nr_used, nr_pages);
+}
+
+/* Does anybody but the page tables and the page cache hold the folio? */
+static bool cdm_is_pinned(struct folio *folio)
+{
+	int expected = 1 + folio_mapcount(folio);	/* ours and theirs */
+
+	if (folio_maybe_dma_pinned(folio))
+		return true;
+	if (folio_mapping(folio) || folio_test_swapcache(folio))
+		expected += folio_nr_pages(folio);
+	if (folio_test_private(folio))
+		expected++;
+	return folio_ref_count(folio) > expected;
+}
+
+/* Say of each page that is still in use why it is. */
+static void cdm_evict_report(const struct range *range, bool no_ram,
+			     struct cdm_evacuation *evac)
+{
+	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
+	unsigned long pfn = PHYS_PFN(range->start);
+
+	while (pfn < end_pfn) {
+		struct folio *folio = cdm_get_folio(pfn);
+		unsigned long nr_pages;
+
+		if (!folio) {
+			pfn++;
+			continue;
+		}
+		nr_pages = folio_nr_pages(folio);
+		if (cdm_is_pinned(folio))
+			evac->nr_pinned += nr_pages;
+		else if (no_ram)
+			evac->nr_no_ram += nr_pages;
+		else
+			evac->nr_busy += nr_pages;
+		pfn = folio_pfn(folio) + nr_pages;
+		folio_put(folio);
+		cond_resched();
+	}
+}
+
+/*
+ * Migrate every tenant of @range to RAM until @deadline (jiffies). The node
+ * must be closed, or new tenants come in at the other end.
+ *
+ * Returns 0 when the range is empty, -EBUSY if pages are left at the deadline,
+ * which @evac then counts by reason, -EINTR on a signal.
+ */
+int cdm_evacuate(const struct range *range, unsigned long deadline,
+		 struct cdm_evacuation *evac)
+{
+	unsigned long nr_left;
+	bool no_ram;
+
+	for (;;) {
+		nr_left = cdm_evict_pass(range, deadline, &no_ram, evac);
+		if (!nr_left || cdm_evict_stop(deadline))
+			break;
+		msleep(CDM_EVICT_PAUSE);
+	}
+
+	if (nr_left)
+		cdm_evict_report(range, no_ram, evac);
+	nr_left = cdm_evacuation_left(evac);
+	trace_cdm_evacuate(range->start, range_len(range), evac->nr_moved,
+			   nr_left);
+	if (!nr_left)
+		return 0;
+	return signal_pending(current) ? -EINTR : -EBUSY;
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: migration that a driver asks for.
+ *
+ * The walk collects the folios of a stretch of the address space, the migration
+ * core of mm/migrate.c moves them, and a second walk finds out where each page
+ * really is, so that what is reported is what is.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/cdm.h>
+#include <linux/cpuset.h>
+#include <linux/export.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <linux/topology.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/cdm.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/* Pages that are unmapped at a time: as many as one page table maps. */
+#define CDM_BATCH	512
+
+/* NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. */
+static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
+{
+	const struct migration_target_control *ask = (void *)private;
+	struct migration_target_control mtc = *ask;
+
+	if (mtc.nid == NUMA_NO_NODE)
+		mtc.nid = numa_nearest_node(folio_nid(src), N_MEMORY);
+	return alloc_migration_target(src, (unsigned long)&mtc);
+}
+
+/*
+ * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A device node is
+ * asked for and no other, RAM may fall back to more distant RAM. Neither
+ * invokes the OOM killer. Folios that do not move are put back.
+ *
+ * Returns 0, the number of folios that did not move, or -ENOMEM.
+ */
+int cdm_migrate_folios(struct list_head *folios, int nid,
+		       enum migrate_reason reason, unsigned int *nr_moved)
+{
+	struct migration_target_control mtc = {
+		.nid = nid,
+		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+			    __GFP_RETRY_MAYFAIL,
+		.reason = reason,
+	};
+	int ret;
+
+	*nr_moved = 0;
+	if (list_empty(folios))
+		return 0;
+
+	if (nid != NUMA_NO_NODE)
+		mtc.gfp_mask |= __GFP_THISNODE;
+	ret = migrate_pages(folios, cdm_alloc_target, NULL, (unsigned long)&mtc,
+			    MIGRATE_SYNC, reason, nr_moved);
+	if (ret)
+		putback_movable_pages(folios);
+	return ret;
+}
+
+static bool cdm_in_place(int node, int nid)
+{
+	return nid == NUMA_NO_NODE ? !cdm_node(node) : node == nid;
+}
+
+/* What a walk of user memory finds at one address, with the PTL held. */
+typedef void (*cdm_visit_fn)(struct folio *folio, int *status, void *data);
+
+/*
+ * Visit the folio of each page of [@start, @start + @nr_pages pages); where
+ * there is none, the page's @status says why: -EFAULT for no or unmigratable
+ * mapping and the zero page, -ENOENT for nothing present.
+ */
+static void cdm_walk(struct mm_struct *mm, unsigned long start,
+		     unsigned int nr_pages, int *status, cdm_visit_fn visit,
+		     void *data)
+{
+	struct vm_area_struct *vma = NULL;
+	unsigned int i;
+
+	mmap_read_lock(mm);
+	for (i = 0; i < nr_pages; i++) {
+		unsigned long addr = start + i * PAGE_SIZE;
+		struct folio_walk fw;
+		struct folio *folio;
+
+		status[i] = -EFAULT;
+		if (!vma || addr >= vma->vm_end)
+			vma = vma_lookup(mm, addr);
+		if (!vma || !vma_migratable(vma))
+			continue;
+
+		folio = folio_walk_start(&fw, vma, addr, FW_ZEROPAGE);
+		if (!folio) {
+			status[i] = -ENOENT;
+			continue;
+		}
+		if (!is_zero_folio(folio) && !is_huge_zero_folio(folio))
+			visit(folio, &status[i], data);
+		folio_walk_end(&fw, vma);
+	}
+	mmap_read_unlock(mm);
+}
+
+static void cdm_visit_nid(struct folio *folio, int *status, void *data)
+{
+	*status = folio_nid(folio);
+}
+
+struct cdm_collect {
+	struct list_head folios;
+	struct folio *last;	/* a large folio is met once a page */
+	unsigned int nr_missed;	/* could not be isolated */
+	int nid;
+};
+
+static void cdm_visit_collect(struct folio *folio, int *status, void *data)
+{
+	struct cdm_collect *collect = data;
+
+	*status = folio_nid(folio);
+	if (folio == collect->last || cdm_in_place(*status, collect->nid))
+		return;
+	collect->last = folio;
+	if (!isolate_folio_to_list(folio, &collect->folios))
+		collect->nr_missed++;
+}
+
+static void cdm_collect(struct mm_struct *mm, unsigned long start,
+			unsigned int nr_pages, int *status,
+			struct cdm_collect *collect)
+{
+	collect->last = NULL;
+	collect->nr_missed = 0;
+	cdm_walk(mm, start, nr_pages, status, cdm_visit_collect, collect);
+}
+
+/*
+ * Migrate up to CDM_BATCH pages and set @status. Returns how many present
+ * pages are not where they should be.
+ */
+static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
+				      unsigned int nr_pages, int nid,
+				      int *status)
+{
+	struct cdm_collect collect = {
+		.folios = LIST_HEAD_INIT(collect.folios),
+		.nid = nid,
+	};
+	unsigned int i, nr_moved, nr_left = 0;
+	int ret;
+
+	cdm_collect(mm, start, nr_pages, status, &collect);
+	if (collect.nr_missed) {
+		/* Not yet on the LRU, but in the batch of some CPU? */
+		lru_add_drain_all();
+		cdm_collect(mm, start, nr_pages, status, &collect);
+	}
+	ret = cdm_migrate_folios(&collect.folios, nid, MR_SYSCALL, &nr_moved);
+
+	cdm_walk(mm, start, nr_pages, status, cdm_visit_nid, NULL);
+	for (i = 0; i < nr_pages; i++) {
+		if (status[i] < 0 || cdm_in_place(status[i], nid))
+			continue;
+		status[i] = ret == -ENOMEM ? -ENOMEM : -EBUSY;
+		nr_left++;
+	}
+	trace_cdm_migrate(start, nr_pages, nid, nr_moved, nr_left, ret);
+	return nr_left;
+}
+
+static int cdm_check_range(const struct mm_struct *mm, unsigned long start,
+			   unsigned long size)
+{
+	if (!size || !PAGE_ALIGNED(start) || !PAGE_ALIGNED(size))
+		return -EINVAL;
+	if (start + size < start || start + size > mm->task_size)
+		return -EINVAL;
+	return 0;
+}
+
+/* Device or not, cpuset.mems of the process bounds where its memory may go. */
+static int cdm_check_target(struct mm_struct *mm, int nid)
+{
+	struct task_struct *task;
+	nodemask_t allowed;
+
+	if (nid == NUMA_NO_NODE)
+		return 0;
+	if (nid < 0 || nid >= MAX_NUMNODES ||
+	    !node_isset(nid, *cdm_usable()))
+		return -ENODEV;
+
+	rcu_read_lock();
+	task = rcu_dereference(mm->owner);
+	if (task)
+		allowed = cpuset_mems_allowed(task);
+	rcu_read_unlock();
+
+	if (!task)
+		return -ESRCH;
+	return node_isset(nid, allowed) ? 0 : -EACCES;
+}
+
+/**
+ * cdm_migrate_range - move a range of an address space to a node
+ * @mm: the address space; the caller holds a reference (mmget())
+ * @start: first user address, page aligned
+ * @size: bytes, a multiple of the page size
+ * @nid: the node, a device node or one with RAM; NUMA_NO_NODE is RAM, for each
+ *	folio the node nearest to where it is
+ * @status: NULL, or one entry a page: the node where the page is in the end,
+ *	-ENOENT if there is none at the address, -EFAULT if nothing migratable
+ *	is mapped there, -EBUSY if it could not be moved (pinned, say), -ENOMEM
+ *	if there was no memory on the node
+ *
+ * Moves anonymous, shmem and mapped file folios, private and shared ones. What
+ * is not present is not faulted in. Folios that cannot be moved stay where they
+ * are, fully usable, and do not keep the others from moving. A fatal signal
+ * ends the call between two batches.
+ *
+ * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
+ * the caller must not hold it, nor any folio lock.
+ * Return: 0 if all present pages are on the node; the number of pages that are
+ * not, at most INT_MAX; or %-EINVAL for a range that is not page aligned or not
+ * user memory, %-ENODEV if @nid has no memory, %-EACCES if cpuset.mems of the
+ * process does not hold @nid, %-ESRCH if the process is gone, %-EINTR,
+ * %-ENOMEM. Nothing has been moved on errors but %-EINTR.
+ */
+int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
+		      unsigned long size, int nid, int *status)
+{
+	unsigned long nr_pages = size >> PAGE_SHIFT, done, nr_left = 0;
+	int *batch_status;
+	int ret;
+
+	ret = cdm_check_range(mm, start, size);
+	if (ret)
+		return ret;
+	ret = cdm_check_target(mm, nid);
+	if (ret)
+		return ret;
+
+	batch_status = kmalloc_array(CDM_BATCH, sizeof(int), GFP_KERNEL);
+	if (!batch_status)
+		return -ENOMEM;
+
+	lru_add_drain();
+	for (done = 0; done < nr_pages; done += CDM_BATCH) {
+		unsigned int nr = min(nr_pages - done, CDM_BATCH);
+
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		nr_left += cdm_migrate_batch(mm, start + (done << PAGE_SHIFT),
+					     nr, nid, batch_status);
+		if (status)
+			memcpy(status + done, batch_status, nr * sizeof(int));
+		cond_resched();
+	}
+	kfree(batch_status);
+	return ret ?: min(nr_left, INT_MAX);
+}
+EXPORT_SYMBOL_GPL(cdm_migrate_range);
+
+/**
+ * cdm_query_range - where are the pages of a range of an address space?
+ * @mm: the address space; the caller holds a reference (mmget())
+ * @start: first user address, page aligned
+ * @size: bytes, a multiple of the page size
+ * @nodes: one entry a page: its node, -ENOENT or -EFAULT as in
+ *	cdm_migrate_range()
+ *
+ * Context: process context, may sleep. Takes the mmap lock for reading.
+ * Return: 0 or %-EINVAL for a range that is not page aligned or not user
+ * memory.
+ */
+int cdm_query_range(struct mm_struct *mm, unsigned long start,
+		    unsigned long size, int *nodes)
+{
+	unsigned long nr_pages = size >> PAGE_SHIFT, done;
+	int ret;
+
+	ret = cdm_check_range(mm, start, size);
+	if (ret)
+		return ret;
+
+	for (done = 0; done < nr_pages; done += CDM_BATCH) {
+		cdm_walk(mm, start + (done << PAGE_SHIFT),
+			 min(nr_pages - done, CDM_BATCH), nodes + done,
+			 cdm_visit_nid, NULL);
+		cond_resched();
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(cdm_query_range);

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: the nodes, and the zonelists that lead to them.
+ *
+ * The zones of a device node stand in none of the zonelists of pg_data_t.
+ * They stand in a second set of lists, which the allocator takes only for a
+ * nodemask that holds a device node. Such a nodemask is made for those who
+ * named the node and for nobody else; it then filters the list as usual.
+ */
+#define pr_fmt(fmt) "cdm: " fmt
+
+#include <linux/cdm.h>
+#include <linux/memory_hotplug.h>
+#include <linux/slab.h>
+#include <linux/topology.h>
+
+#include "internal.h"
+
+/**
+ * struct cdm_lists - what an allocation that starts from a node may need
+ * @zonelists: RAM and device nodes in order of distance, and the node alone;
+ *	the same index as pg_data_t.node_zonelists
+ * @only: the node alone
+ * @with_ram: the node and all RAM
+ */
+struct cdm_lists {
+	struct zonelist zonelists[MAX_ZONELISTS];
+	nodemask_t only;
+	nodemask_t with_ram;
+};
+
+DEFINE_STATIC_KEY_FALSE(cdm_key);
+
+/*
+ * Registered nodes; those of them that are being emptied; and all nodes that
+ * may be named. Written under the hotplug locks, read without any.
+ */
+nodemask_t cdm_nodes;
+static nodemask_t cdm_closing_nodes;
+nodemask_t cdm_usable_nodes;
+
+/* Never freed: there is no telling when the last allocator has left a list. */
+static struct cdm_lists *cdm_lists;
+
+struct zonelist *__cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
+{
+	if (!nodes_intersects(*nodemask, cdm_nodes))
+		return node_zonelist(nid, gfp);
+	return &cdm_lists[nid].zonelists[gfp_zonelist(gfp)];
+}
+
+/*
+ * High priority allocations drop their nodemask. On a list that holds device
+ * nodes this would reach devices that nobody named, so there it is kept.
+ */
+nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
+				   nodemask_t *nodemask)
+{
+	unsigned long start = (unsigned long)cdm_lists;
+	unsigned long end = (unsigned long)(cdm_lists + nr_node_ids);
+
+	if ((unsigned long)zonelist >= start && (unsigned long)zonelist < end)
+		return nodemask;
+	return NULL;
+}
+
+nodemask_t *__cdm_thisnode_mask(int nid)
+{
+	return &cdm_lists[nid].only;
+}
+
+nodemask_t *cdm_node_with_ram(int nid)
+{
+	return &cdm_lists[nid].with_ram;
+}
+
+/*
+ * The node of @nodes that is nearest to @nid, by the table of distances; the
+ * lower number wins a tie. NUMA_NO_NODE if @nodes is empty.
+ */
+int cdm_nearest_node(int nid, const nodemask_t *nodes)
+{
+	int node, nearest = NUMA_NO_NODE;
+
+	for_each_node_mask(node, *nodes) {
+		if (nearest == NUMA_NO_NODE ||
+		    node_distance(nid, node) < node_distance(nid, nearest))
+			nearest = node;
+	}
+	return nearest;
+}
+
+static struct zoneref *cdm_add_zones(int nid, struct zoneref *ref)
+{
+	int i;
+
+	for (i = MAX_NR_ZONES - 1; i >= 0; i--) {
+		struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+
+		if (!populated_zone(zone))
+			continue;
+		ref->zone = zone;
+		ref->zone_idx = i;
+		ref++;
+	}
+	return ref;
+}
+
+static void cdm_end_zones(struct zoneref *ref)
+{
+	ref->zone = NULL;
+	ref->zone_idx = 0;
+}
+
+static void cdm_build_node(int nid)
+{
+	struct cdm_lists *lists = &cdm_lists[nid];
+	nodemask_t left = cdm_usable_nodes;
+	struct zoneref *ref;
+	int next;
+
+	ref = lists->zonelists[ZONELIST_FALLBACK]._zonerefs;
+	while ((next = cdm_nearest_node(nid, &left)) != NUMA_NO_NODE) {
+		ref = cdm_add_zones(next, ref);
+		node_clear(next, left);
+	}
+	cdm_end_zones(ref);
+
+	ref = lists->zonelists[ZONELIST_NOFALLBACK]._zonerefs;
+	if (node_isset(nid, cdm_usable_nodes))
+		ref = cdm_add_zones(nid, ref);
+	cdm_end_zones(ref);
+
+	lists->with_ram = node_states[N_MEMORY];
+	node_set(nid, lists->with_ram);
+}
+
+static void cdm_update_usable(void)
+{
+	nodemask_t nodes;
+
+	nodes_andnot(nodes, node_states[N_COHERENT_DEVICE], cdm_closing_nodes);
+	nodes_or(cdm_usable_nodes, nodes, node_states[N_MEMORY]);
+}
+
+/* Called by build_all_zonelists(), with the hotplug lock and interrupts off. */
+void __cdm_build_zonelists(void)
+{
+	int nid;
+
+	cdm_update_usable();
+	for_each_node(nid)
+		cdm_build_node(nid);
+}
+
+static int cdm_alloc_lists(void)
+{
+	int nid;
+
+	if (cdm_lists)
+		return 0;
+
+	cdm_lists = kvcalloc(nr_node_ids, sizeof(*cdm_lists), GFP_KERNEL);
+	if (!cdm_lists)
+		return -ENOMEM;
+	for_each_node(nid)
+		node_set(nid, cdm_lists[nid].only);
+	return 0;
+}
+
+/*
+ * Make @nid a device node, before it has any memory. Every list and mask is
+ * in order before the static key lets anybody look at them.
+ */
+int cdm_node_add(int nid)
+{
+	int ret;
+
+	ret = cdm_alloc_lists();
+	if (ret)
+		return ret;
+
+	mem_hotplug_begin();
+	node_set(nid, cdm_nodes);
+	__cdm_build_zonelists();
+	mem_hotplug_done();
+
+	static_branch_inc(&cdm_key);
+	return 0;
+}
+
+/* Make @nid an ordinary node again, after its last memory is gone. */
+void cdm_node_del(int nid)
+{
+	static_branch_dec(&cdm_key);
+
+	mem_hotplug_begin();
+	node_clear(nid, cdm_nodes);
+	node_clear(nid, cdm_closing_nodes);
+	cdm_update_usable();
+	mem_hotplug_done();
+}
+
+static void cdm_rebuild(void)
+{
+	build_all_zonelists(NULL);
+	mem_hotplug_done();
+}
+
+/*
+ * Let no new tenant in: the node leaves the zonelists, and policies that name
+ * nothing else act as if there were none. Nothing is forgotten, so that
+ * cdm_node_open() restores everything.
+ */
+void cdm_node_close(int nid)
+{
+	mem_hotplug_begin();
+	node_set(nid, cdm_closing_nodes);
+	cdm_rebuild();
+}
+
+void cdm_node_open(int nid)
+{
+	mem_hotplug_begin();
+	node_clear(nid, cdm_closing_nodes);
+	cdm_rebuild();
+}
+
+#ifdef CONFIG_CDM_KUNIT_TEST
+#include "tests/node-kunit.h"
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Unit tests of narrowing and rebinding; included by policy.c. In all of them
+ * nodes 2 and 3 are devices.
+ */
+#ifndef _MM_CDM_TESTS_POLICY_KUNIT_H
+#define _MM_CDM_TESTS_POLICY_KUNIT_H
+
+#include <kunit/test.h>
+
+#define CDM_DEVICES	0xc
+
+static nodemask_t cdm_mask(unsigned long bits)
+{
+	nodemask_t mask = NODE_MASK_NONE;
+
+	nodes_addr(mask)[0] = bits;
+	return mask;
+}
+
+static unsigned long cdm_bits(const nodemask_t *mask)
+{
+	return nodes_addr(*mask)[0];
+}
+
+static void cdm_expect_narrow(struct kunit *test, unsigned short mode,
+			      unsigned long nodes, unsigned long kept,
+			      unsigned long ram, bool named)
+{
+	nodemask_t devices = cdm_mask(CDM_DEVICES);
+	nodemask_t mask = cdm_mask(nodes), ram_mask;
+
+	KUNIT_EXPECT_EQ(test, named,
+			cdm_narrow(mode, &mask, &ram_mask, &devices));
+	KUNIT_EXPECT_EQ(test, kept, cdm_bits(&mask));
+	KUNIT_EXPECT_EQ(test, ram, cdm_bits(&ram_mask));
+}
+
+static void cdm_test_narrow_bind(struct kunit *test)
+{
+	/* bind is literal */
+	cdm_expect_narrow(test, MPOL_BIND, 0x4, 0x4, 0x0, true);
+	cdm_expect_narrow(test, MPOL_BIND, 0x7, 0x7, 0x3, true);
+	cdm_expect_narrow(test, MPOL_BIND, 0x3, 0x3, 0x3, false);
+	cdm_expect_narrow(test, MPOL_PREFERRED, 0x8, 0x8, 0x0, true);
+}
+
+static void cdm_test_narrow_spread(struct kunit *test)
+{
+	static const unsigned short modes[] = {
+		MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE, MPOL_PREFERRED_MANY,
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		cdm_expect_narrow(test, modes[i], 0xf, 0x3, 0x3, false);
+		cdm_expect_narrow(test, modes[i], 0x5, 0x1, 0x1, false);
+		cdm_expect_narrow(test, modes[i], 0xc, 0xc, 0x0, true);
+		cdm_expect_narrow(test, modes[i], 0x1, 0x1, 0x1, false);
+	}
+}
+
+static void cdm_expect_remap(struct kunit *test, unsigned long src,
+			     unsigned long old, unsigned long new,
+			     unsigned long want, unsigned long devices_bits)
+{
+	nodemask_t devices = cdm_mask(devices_bits);
+	nodemask_t s = cdm_mask(src), o = cdm_mask(old), n = cdm_mask(new), dst;
+
+	cdm_remap(&dst, &s, &o, &n, &devices);
+	KUNIT_EXPECT_EQ(test, want, cdm_bits(&dst));
+}
+
+static void cdm_test_remap(struct kunit *test)
+{
+	/* a device comes: nothing changes, also if its number is lower */
+	cdm_expect_remap(test, 0x2, 0x3, 0x7, 0x2, CDM_DEVICES);
+	cdm_expect_remap(test, 0x4, 0x5, 0x7, 0x4, 0x2);
+	/* RAM is remapped by position */
+	cdm_expect_remap(test, 0x1, 0x1, 0x2, 0x2, CDM_DEVICES);
+	/* a device goes: what is left of the policy, else all RAM */
+	cdm_expect_remap(test, 0x5, 0x7, 0x3, 0x1, CDM_DEVICES);
+	cdm_expect_remap(test, 0x4, 0x7, 0x3, 0x3, CDM_DEVICES);
+	/* and never the other device */
+	cdm_expect_remap(test, 0x4, 0x5, 0x9, 0x1, CDM_DEVICES);
+	/* RAM never becomes a device */
+	cdm_expect_remap(test, 0x2, 0x3, 0xd, 0x1, CDM_DEVICES);
+}
+
+static void cdm_expect_restore(struct kunit *test, unsigned short flags,
+			       unsigned long user, unsigned long new,
+			       unsigned long want)
+{
+	struct mempolicy pol = {
+		.flags = flags,
+		.w.user_nodemask = cdm_mask(user),
+	};
+	nodemask_t devices = cdm_mask(CDM_DEVICES), n = cdm_mask(new), dst;
+
+	cdm_restore(&dst, &pol, &n, &devices);
+	KUNIT_EXPECT_EQ(test, want, cdm_bits(&dst));
+}
+
+static void cdm_test_restore(struct kunit *test)
+{
+	cdm_expect_restore(test, MPOL_F_STATIC_NODES, 0x4, 0x7, 0x4);
+	cdm_expect_restore(test, MPOL_F_STATIC_NODES, 0x4, 0xb, 0x3);
+	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x2, 0x7, 0x2);
+	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x4, 0x7, 0x1);
+}
+
+static struct kunit_case cdm_policy_cases[] = {
+	KUNIT_CASE(cdm_test_narrow_bind),
+	KUNIT_CASE(cdm_test_narrow_spread),
+	KUNIT_CASE(cdm_test_remap),
+	KUNIT_CASE(cdm_test_restore),
+	{}
+};
+
+static struct kunit_suite cdm_policy_suite = {
+	.name = "cdm_policy",
+	.test_cases = cdm_policy_cases,
+};
+kunit_test_suite(cdm_policy_suite);
+
+#endif /* _MM_CDM_TESTS_POLICY_KUNIT_H */
