@@ -519,38 +519,48 @@ static inline char *cdm_map_on(int nid, size_t size, __u64 seed)
 
 /* Files of the host, which are read-only here */
 
-/*
- * Calls @fn for each file of a MiB or more in some directories that have such
- * files, until it returns true.
- */
-static inline bool cdm_each_big_file(bool (*fn)(const char *path, long size,
-						void *arg), void *arg)
+/* Calls @fn with each file of a MiB or more in @path until it returns true. */
+static inline bool cdm_each_file_in(const char *path,
+				    bool (*fn)(int fd, long size, void *arg),
+				    void *arg)
 {
-	const char *build = getenv("CDM_BUILD");
-	char dirs[4][PATH_MAX - NAME_MAX] = {
-		"", "/usr/lib/x86_64-linux-gnu", "/usr/bin", "/usr/lib",
+	DIR *dir = opendir(path);
+	struct dirent *ent;
+	bool done = false;
+	struct stat st;
+
+	while (dir && !done && (ent = readdir(dir))) {
+		int fd;
+
+		if (fstatat(dirfd(dir), ent->d_name, &st,
+			    AT_SYMLINK_NOFOLLOW) ||
+		    !S_ISREG(st.st_mode) || st.st_size < MIB)
+			continue;
+		fd = openat(dirfd(dir), ent->d_name, O_RDONLY);
+		done = fd >= 0 && fn(fd, st.st_size, arg);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return done;
+}
+
+static inline bool cdm_each_big_file(bool (*fn)(int fd, long size, void *arg),
+				     void *arg)
+{
+	static const char * const dirs[] = {
+		"/usr/lib/x86_64-linux-gnu", "/usr/bin", "/usr/lib",
 	};
+	const char *build = getenv("CDM_BUILD");
+	char archives[PATH_MAX];
 	bool done = false;
 
 	/* The archive of the kernel source: one big file, quick to read. */
+	snprintf(archives, sizeof(archives), "%s/dl", build ?: "");
 	if (build)
-		snprintf(dirs[0], sizeof(dirs[0]), "%s/dl", build);
-	for (int i = 0; !done && i < ARRAY_SIZE(dirs); i++) {
-		DIR *dir = opendir(dirs[i]);
-		char path[PATH_MAX];
-		struct dirent *ent;
-		struct stat st;
-
-		while (dir && !done && (ent = readdir(dir))) {
-			snprintf(path, sizeof(path), "%s/%s", dirs[i],
-				 ent->d_name);
-			if (!lstat(path, &st) && S_ISREG(st.st_mode) &&
-			    st.st_size >= MIB)
-				done = fn(path, st.st_size, arg);
-		}
-		if (dir)
-			closedir(dir);
-	}
+		done = cdm_each_file_in(archives, fn, arg);
+	for (int i = 0; !done && i < ARRAY_SIZE(dirs); i++)
+		done = cdm_each_file_in(dirs[i], fn, arg);
 	return done;
 }
 
@@ -559,12 +569,12 @@ struct cdm_big {
 	int fd;
 };
 
-static inline bool cdm_big_visit(const char *path, long size, void *arg)
+static inline bool cdm_big_visit(int fd, long size, void *arg)
 {
 	struct cdm_big *big = arg;
 
 	if (size >= big->min)
-		big->fd = open(path, O_RDONLY | O_CLOEXEC);
+		big->fd = dup(fd);
 	return big->fd >= 0;
 }
 
@@ -577,16 +587,14 @@ static inline int cdm_open_big(size_t size)
 	return big.fd;
 }
 
-static inline bool cdm_read_visit(const char *path, long size, void *arg)
+static inline bool cdm_read_visit(int fd, long size, void *arg)
 {
 	static char buf[1024 * 1024];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	long *left = arg;
 	ssize_t nr;
 
 	while (*left > 0 && (nr = read(fd, buf, sizeof(buf))) > 0)
 		*left -= nr;
-	close(fd);
 	return *left <= 0;
 }
 
@@ -735,7 +743,7 @@ static inline long cdm_node_hugepages_nr(int nid)
 }
 
 /*
- * Leave @mib MiB free on @nid. The node's own huge page pool takes the rest:
+ * Leave @mib to @mib + 64 MiB free on @nid. The node's own huge page pool takes the rest:
  * it never falls back to other nodes, and needs no page faults, which are dear
  * on an emulated machine.
  */

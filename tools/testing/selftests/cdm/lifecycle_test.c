@@ -15,46 +15,9 @@
 #define NODES		"/sys/devices/system/node"
 #define AUTO_ONLINE	"/sys/devices/system/memory/auto_online_blocks"
 
-FIXTURE(life) {
-	int dev;
-	struct cdm_test_range range;
-	char auto_online[64];
-	long total;
-	struct cdm_child child;
-	struct cdm_child other;
-};
-
-static void online_all_blocks(int nid);
-
-FIXTURE_SETUP(life)
-{
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
-	self->total = cdm_node_meminfo(self->dev, "MemTotal");
-	ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));
-	ASSERT_LT(0, cdm_read(AUTO_ONLINE, self->auto_online,
-			      sizeof(self->auto_online)));
-}
-
-FIXTURE_TEARDOWN(life)
-{
-	if (self->child.pid)
-		cdm_kill(&self->child);
-	if (self->other.pid)
-		cdm_kill(&self->other);
-	cdm_write(AUTO_ONLINE, self->auto_online);
-	EXPECT_EQ(0, cdm_reset());
-	online_all_blocks(self->dev);
-	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
-}
-
 /* Calls @fn for the directory of each memory block of @nid. */
-static int for_each_block(int nid, int (*fn)(const char *path, void *arg),
-			  void *arg)
+static int walk_blocks(int nid, int (*fn)(const char *path, void *arg),
+		       void *arg)
 {
 	char path[512];
 	struct dirent *ent;
@@ -88,7 +51,42 @@ static int block_online(const char *path, void *arg)
 
 static void online_all_blocks(int nid)
 {
-	for_each_block(nid, block_online, NULL);
+	walk_blocks(nid, block_online, NULL);
+}
+
+FIXTURE(life) {
+	int dev;
+	struct cdm_test_range range;
+	char auto_online[64];
+	long total;
+	struct cdm_child child;
+	struct cdm_child other;
+};
+
+FIXTURE_SETUP(life)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->total = cdm_node_meminfo(self->dev, "MemTotal");
+	ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));
+	ASSERT_LT(0, cdm_read(AUTO_ONLINE, self->auto_online,
+			      sizeof(self->auto_online)));
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (self->other.pid)
+		cdm_kill(&self->other);
+	cdm_write(AUTO_ONLINE, self->auto_online);
+	EXPECT_EQ(0, cdm_reset());
+	online_all_blocks(self->dev);
+	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
 }
 
 /* A block that is offline says "none" or the zones that it could join. */
@@ -108,9 +106,9 @@ static int block_exists(const char *path, void *arg)
 
 static bool all_movable(int nid)
 {
-	int nr = for_each_block(nid, block_exists, NULL);
+	int nr = walk_blocks(nid, block_exists, NULL);
 
-	return nr && nr == for_each_block(nid, block_is_movable, NULL);
+	return nr && nr == walk_blocks(nid, block_is_movable, NULL);
 }
 
 /* Pages that the zone of this name has on @nid. */
@@ -180,7 +178,7 @@ static void expect_gone(struct __test_metadata *_metadata, int nid)
 	EXPECT_FALSE(is_device_node(nid));
 	EXPECT_FALSE(cdm_state_has("has_memory", nid));
 	EXPECT_FALSE(mems_allowed_has(nid));
-	EXPECT_EQ(0, for_each_block(nid, block_exists, NULL));
+	EXPECT_EQ(0, walk_blocks(nid, block_exists, NULL));
 	EXPECT_EQ(-EINVAL, cdm_mbind(addr, PAGE, MPOL_BIND, 1UL << nid, 0));
 }
 
@@ -233,7 +231,7 @@ TEST_F_TIMEOUT(life, online_kernel_is_refused, CDM_TIMEOUT)
 {
 	static struct blocks blocks;
 
-	for_each_block(self->dev, block_collect, &blocks);
+	walk_blocks(self->dev, block_collect, &blocks);
 	ASSERT_LT(2, blocks.nr);
 	for (int i = 0; i < 3; i++) {
 		const char *path = blocks.state[i * (blocks.nr - 1) / 2];

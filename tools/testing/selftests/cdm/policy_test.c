@@ -156,7 +156,7 @@ TEST_F(policy, preferred)
 TEST_F_TIMEOUT(policy, preferred_falls_back_to_ram, CDM_TIMEOUT)
 {
 	struct cdm_load load = {
-		.size = 64 * MIB,
+		.size = 128 * MIB,
 		.mode = MPOL_PREFERRED,
 		.mask = self->dev_mask,
 	};
@@ -183,7 +183,7 @@ TEST_F(policy, preferred_many_devices)
 TEST_F_TIMEOUT(policy, preferred_many_devices_falls_back_to_ram, CDM_TIMEOUT)
 {
 	struct cdm_load load = {
-		.size = 96 * MIB,
+		.size = 256 * MIB,
 		.mode = MPOL_PREFERRED_MANY,
 		.mask = cdm_mask(cdm_devs()),
 	};
@@ -299,6 +299,9 @@ TEST_F(policy, second_device)
 	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, cdm_dev(0)));
 }
 
+/* More than cdm_leave_node(nid, 32) leaves. */
+#define FULL	(160 * MIB)
+
 /*
  * What a task may come to that asks a full device for more: it dies, or some
  * of its pages are evicted to RAM. In any case it is no other task's problem.
@@ -308,7 +311,7 @@ static void expect_dies_alone(struct __test_metadata *_metadata,
 			      int (*fn)(struct cdm_child *me, void *arg),
 			      void *arg)
 {
-	struct cdm_load bystander = { .size = 192 * MIB };
+	struct cdm_load bystander = { .size = 256 * MIB };
 	struct cdm_spread spread;
 	long kills = cdm_vmstat("oom_kill"), addr;
 	int status;
@@ -323,7 +326,7 @@ static void expect_dies_alone(struct __test_metadata *_metadata,
 		EXPECT_TRUE(WIFSIGNALED(status));
 		EXPECT_EQ(SIGKILL, WTERMSIG(status));
 	} else {
-		spread = cdm_spread_of(child->pid, (char *)addr, 96 * MIB);
+		spread = cdm_spread_of(child->pid, (char *)addr, FULL);
 		EXPECT_EQ(0, spread.absent);
 	}
 	EXPECT_EQ(0, kill(other->pid, 0));
@@ -334,7 +337,7 @@ static void expect_dies_alone(struct __test_metadata *_metadata,
 TEST_F_TIMEOUT(policy, full_device_and_bound_task, CDM_TIMEOUT)
 {
 	struct cdm_load load = {
-		.size = 96 * MIB,
+		.size = FULL,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 	};
@@ -345,16 +348,16 @@ TEST_F_TIMEOUT(policy, full_device_and_bound_task, CDM_TIMEOUT)
 	expect_dies_alone(_metadata, &self->child, &self->other, cdm_load_fn,
 			  &load);
 	/* Another device is no way out. */
-	EXPECT_GE(48 * 1024, cdm_leaked(mark));
+	EXPECT_GE(96 * 1024, cdm_leaked(mark));
 }
 
 static int mbind_load_fn(struct cdm_child *me, void *arg)
 {
-	char *addr = cdm_map(96 * MIB);
+	char *addr = cdm_map(FULL);
 
-	if (cdm_mbind(addr, 96 * MIB, MPOL_BIND, *(unsigned long *)arg, 0))
+	if (cdm_mbind(addr, FULL, MPOL_BIND, *(unsigned long *)arg, 0))
 		return 1;
-	cdm_touch(addr, 96 * MIB);
+	cdm_touch(addr, FULL);
 	cdm_say(me, (long)addr);
 	cdm_hear(me);
 	return 0;
