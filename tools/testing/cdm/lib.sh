@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts of the workshop: paths, messages, timed steps.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
@@ -85,4 +85,44 @@ obj() {
 # git of build/src, whatever the user's own configuration says.
 sgit() {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$SRC" "$@"
+}
+
+# Results of tests: the script that is called first owns them and prints the
+# totals; those it calls only add theirs.
+start_results() {
+	[[ -z ${RESULTS:-} ]] || return 0
+	OWN_RESULTS=1
+	RESULTS=$(mktemp "$BUILD/results.XXXXXX")
+	export RESULTS
+	trap 'rm -f "$RESULTS"' EXIT
+}
+
+# result LINE: one test, "ok NAME", "not ok NAME" or "skip NAME # reason".
+result() {
+	echo "$1"
+	echo "$1" >>"$RESULTS"
+}
+
+# check NAME COMMAND...: the command as a test, its output in a log.
+check() {
+	local name=$1 log=$LOG/${1//[ \/]/-}.log
+	shift
+	if "$@" >"$log" 2>&1 </dev/null; then
+		result "ok $name"
+	else
+		tail -8 "$log" | sed 's/^/    /'
+		result "not ok $name # see ${log#"$TOP"/}"
+	fi
+}
+
+# finish: the totals; fails if a test failed or there were none.
+finish() {
+	local passed failed skipped
+	[[ -n ${OWN_RESULTS:-} ]] || return 0
+	passed=$(grep -c '^ok ' "$RESULTS") || true
+	failed=$(grep -c '^not ok ' "$RESULTS") || true
+	skipped=$(grep -c '^skip ' "$RESULTS") || true
+	((failed == 0)) || grep '^not ok ' "$RESULTS" | sed 's/^not ok/failed:/'
+	echo "$passed passed, $failed failed, $skipped skipped"
+	((failed == 0 && passed > 0))
 }

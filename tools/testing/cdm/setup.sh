@@ -57,21 +57,19 @@ unpack() {
 
 # Debian's .gitignore hides everything, hence the force.
 repository() {
-	rm -rf "$SRC.tmp"
-	cp -a "$BASE" "$SRC.tmp"
-	(
-		SRC=$SRC.tmp
-		sgit init -q -b main
-		sgit config core.compression 0
-		sgit config gc.auto 0
-		sgit config core.fsync none
-		sgit config user.name cdm
-		sgit config user.email cdm@localhost
-		sgit add -A -f .
-		sgit commit -q -m base
-		sgit tag base
-	)
-	mv "$SRC.tmp" "$SRC"
+	local tmp=$SRC.tmp
+	rm -rf "$tmp"
+	cp -a "$BASE" "$tmp"
+	git -C "$tmp" init -q -b main
+	git -C "$tmp" config core.compression 0
+	git -C "$tmp" config core.fsync none
+	git -C "$tmp" config gc.auto 0
+	git -C "$tmp" config user.name cdm
+	git -C "$tmp" config user.email cdm@localhost
+	git -C "$tmp" add -A -f .
+	git -C "$tmp" commit -q -m base
+	git -C "$tmp" tag base
+	mv "$tmp" "$SRC"
 }
 
 [[ $TOP != *[[:space:]:]* ]] || die "the path of the checkout must not hold spaces or colons"

@@ -109,7 +109,7 @@ link_new_files() {
 		mkdir -p "$SRC/${f%/*}"
 		ln -sf "$TOP/$f" "$SRC/$f"
 	done
-	sed 's|^|/|' <<<"$files" >"$SRC/.git/info/exclude"
+	printf '/%s\n' $files >"$SRC/.git/info/exclude"
 }
 
 sync() {

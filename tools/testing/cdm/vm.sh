@@ -69,7 +69,7 @@ numa_arguments() {
 			hmat "$a" "$b"
 		done
 	done
-	echo "-m $(($(IFS=+; echo "${mib[*]}")))M -smp $cpu"
+	echo "-m $(($(IFS=+; echo "${mib[*]}")))M -smp $cpu,sockets=$(nodes ram | wc -w)"
 }
 
 # hmat INITIATOR TARGET
@@ -163,7 +163,7 @@ find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 write_script >"$RUN/guest.sh"
 echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
 
-# shellcheck disable=SC2046,SC2086
+# shellcheck disable=SC2054,SC2206,SC2207
 qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$KERNEL" -initrd "$BUILD/initramfs.cpio"

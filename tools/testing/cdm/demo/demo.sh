@@ -25,7 +25,7 @@ part() {
 }
 
 text() {
-	sed 's/^[[:space:]]*/  /'
+	sed 's/^[[:space:]]*\(.\)/  \1/'
 }
 
 dollar() {

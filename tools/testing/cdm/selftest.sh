@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The selftests in the guest: all programs in one boot per topology.
+# Environment: FLAVOUR, TOPOLOGY (default: single, two and plain), TESTS.
+# On flavour base only the fence tests run (those named after a row of the
+# contract, as F3_tmpfs), and each must fail: so it can see a leak.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+FLAVOUR=${FLAVOUR:-default}
+PROGRAMS=$BUILD/selftests
+ROW='^[A-Z][0-9]+_'
+leaks=""
+
+programs() {
+	local p
+	for p in ${TESTS:-$(cd "$PROGRAMS" && ls -- *_test)}; do
+		[[ $FLAVOUR != base ]] || rows "$p" | grep -q . || continue
+		echo "$p"
+	done
+}
+
+# rows PROGRAM: the names of its fence tests.
+rows() {
+	{ "$PROGRAMS/$1" -l 2>&1 || true; } | awk '{ print $NF }' | grep -E "$ROW" | sort -u
+}
+
+arguments() {
+	[[ $FLAVOUR != base ]] || rows "$1" | sed 's/^/-t /' | paste -sd' '
+}
+
+guest_command() {
+	local p
+	for p in "$@"; do
+		echo "echo; echo '#cdm begin $p'; $PROGRAMS/$p $(arguments "$p")"
+		echo "echo; echo '#cdm end $p '\$?"
+	done
+}
+
+# boot TOPOLOGY OUTPUT PROGRAM...: run them; report what befell the machine.
+boot() {
+	local topology=$1 out=$2 status=0 name
+	shift 2
+	name=$FLAVOUR/$topology
+	TOPOLOGY=$topology "$TOOLS/vm.sh" "$(guest_command "$@")" >"$out" 2>"$out.err" || status=$?
+	[[ $status -ne 0 ]] || return 0
+	sed 's/^/    /' "$out.err" | grep -A12 'cdm:' >&2 || true
+	case $status in
+	97) result "not ok $name: device nodes did not come up" ;;
+	98) result "not ok $name: the machine died" ;;
+	99) result "not ok $name: kernel splat" ;;
+	124) result "not ok $name: timeout" ;;
+	esac
+	return "$status"
+}
+
+# A program that takes the machine down must not hide those after it.
+run_topology() {
+	local topology=$1 out=$LOG/selftest-$FLAVOUR-$1 todo rest part=0 status
+	todo=$(programs)
+	: >"$out.ktap"
+	while [[ -n $todo ]]; do
+		part=$((part + 1))
+		status=0
+		# shellcheck disable=SC2086
+		boot "$topology" "$out.$part" $todo || status=$?
+		cat "$out.$part" >>"$out.ktap"
+		((status == 98 || status == 124)) || break
+		rest=$(sed '0,/^'"$(grep '^#cdm begin' "$out.$part" | tail -1 | cut -d' ' -f3)"'$/d' <<<"$todo")
+		[[ $rest != "$todo" ]] || break
+		todo=$rest
+	done
+	# shellcheck disable=SC2046
+	python3 "$TOOLS/ktap.py" $leaks "$FLAVOUR/$topology/" $(programs) <"$out.ktap" |
+		while read -r line; do result "$line"; done
+}
+
+start_results
+topologies=${TOPOLOGY:-single two plain}
+if [[ $FLAVOUR == base ]]; then
+	leaks=--leaks
+	topologies=${TOPOLOGY:-single}
+fi
+[[ -n $(programs) ]] || die "no selftests are built"
+for t in $topologies; do
+	run_topology "$t"
+done
+finish
