@@ -1,37 +1,64 @@
 # SPDX-License-Identifier: GPL-2.0
-# The workshop of the coherent device memory overlay. Base tree, build trees
-# and results live under build/.
-
-FLAVOUR  ?= default
-TOPOLOGY ?= single
-TIMEOUT  ?= 300
-export FLAVOUR TOPOLOGY TIMEOUT
+# The workshop of the coherent device memory overlay. Everything that is
+# fetched or built lies under build/.
+#
+# make demo                     set up everything and give the guided tour
+# make check                    set up everything and run every test
+# make build    [FLAVOUR=]      kernel, modules, tests; incremental
+# make run CMD= [TOPOLOGY= FLAVOUR= TIMEOUT=]  one command in a fresh guest
+# make shell    [TOPOLOGY= FLAVOUR=]           the same, interactive
+# make selftest [TOPOLOGY= FLAVOUR= TESTS=]    tests from user space
+# make kunit    [FLAVOUR=]      unit tests
+# make bench                    benchmarks
+# make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
+# make edit                     build/src: the hooks as commits
+# make refresh                  write these commits back to patches/
+# make export                   hooks and new files as one mailable series
+# make port NEW=VERSION         try the hooks on another linux-source-6.12
+#
+# FLAVOUR: default, debug, off, base.
+# TOPOLOGY: single (default), two, frontier, eight, plain.
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-CDM_CMD := $(value CMD)
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW
+export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm
 
-help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+.PHONY: help setup build demo check run shell selftest kunit bench style
+.PHONY: edit refresh export port quiet-build
 
-.PHONY: help setup build run shell
+help:
+	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
 
 setup:
 	@$(tools)/setup.sh
 
-# make build [FLAVOUR=default|debug|off|base]   kernel, modules, tests
 build: setup
 	@$(tools)/build.sh
 
-# make run CMD='...' [TOPOLOGY=single] [FLAVOUR=default] [TIMEOUT=300]
-run: export CDM_CMD := $(CDM_CMD)
-run:
-	@QUIET=1 $(MAKE) -s build
+quiet-build:
+	@QUIET=1 $(tools)/setup.sh
+	@QUIET=1 $(tools)/build.sh
+
+demo: build
+	@$(tools)/demo.sh
+
+check: setup
+	@$(tools)/check.sh
+
+run: quiet-build
 	@$(tools)/vm.sh "$$CDM_CMD"
 
-# make shell [TOPOLOGY=...] [FLAVOUR=...]       an interactive guest
-shell:
-	@QUIET=1 $(MAKE) -s build
+shell: quiet-build
 	@$(tools)/vm.sh
+
+selftest kunit style bench: build
+	@$(tools)/$@.sh
+
+edit refresh: setup
+	@$(tools)/src.sh $@
+
+port export: setup
+	@$(tools)/export.sh $@

@@ -82,6 +82,15 @@ obj() {
 	echo "$BUILD/obj/$1"
 }
 
+# The hooked files that flavour base has compiled.
+# shellcheck disable=SC2013
+hooked() {
+	local o
+	for o in $(cat "$PATCHES"/*.patch | sed -n 's|^+++ b/\(.*\)\.c$|\1.o|p' | sort -u); do
+		[[ ! -e $(obj base)/$o ]] || echo "$o"
+	done
+}
+
 # git of build/src, whatever the user's own configuration says.
 sgit() {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$SRC" "$@"

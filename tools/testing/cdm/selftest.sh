@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 FLAVOUR=${FLAVOUR:-default}
-PROGRAMS=$BUILD/selftests
+PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 leaks=""
 
@@ -50,6 +50,7 @@ boot() {
 	98) result "not ok $name: the machine died" ;;
 	99) result "not ok $name: kernel splat" ;;
 	124) result "not ok $name: timeout" ;;
+	*) result "not ok $name: the guest failed, status $status" ;;
 	esac
 	return "$status"
 }

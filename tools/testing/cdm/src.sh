@@ -5,6 +5,7 @@
 #   sync     apply changed patches, link new files; own work is never touched
 #   edit     sync, and say how to edit
 #   refresh  write the commits back to patches/6.12
+#   roundtrip  check that applying and writing back changes no byte
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -47,7 +48,8 @@ commit_patch() {
 	rm -rf "$tmp"
 }
 
-apply() {
+# apply_series: the commit that the patches become.
+apply_series() {
 	local p head
 	head=$(sgit rev-parse base)
 	GIT_INDEX_FILE=$INDEX sgit read-tree base
@@ -55,6 +57,13 @@ apply() {
 		head=$(commit_patch "$head" "$PATCHES/$p")
 	done
 	rm -f "$INDEX"
+	echo "$head"
+}
+
+# Only files that differ are touched, so builds stay incremental.
+apply() {
+	local head
+	head=$(apply_series)
 	sgit reset -q --keep "$head"
 	echo "$(patches_hash) $head" >"$STAMP"
 }
@@ -109,6 +118,7 @@ link_new_files() {
 		mkdir -p "$SRC/${f%/*}"
 		ln -sf "$TOP/$f" "$SRC/$f"
 	done
+	# shellcheck disable=SC2086
 	printf '/%s\n' $files >"$SRC/.git/info/exclude"
 }
 
@@ -134,27 +144,45 @@ name_of() {
 	echo "$(slug "$1").patch"
 }
 
+# write_patches COMMIT DIRECTORY: base..COMMIT as patches and a series.
+write_patches() {
+	local c name
+	touch "$2/series"
+	for c in $(sgit rev-list --reverse "base..$1"); do
+		name=$(name_of "$(sgit log -1 --format=%s "$c")")
+		[[ ! -e $2/$name ]] || die "two commits would become $name"
+		sgit -c diff.algorithm=histogram format-patch -1 --stdout --zero-commit \
+			--no-signature --no-numbered --full-index "$c" >"$2/$name"
+		echo "$name" >>"$2/series"
+	done
+}
+
 refresh() {
-	local c new name
+	local p new
 	clean || die "commit the changes in build/src first (git -C build/src commit)"
 	new=$(sgit diff --diff-filter=A --name-only base HEAD)
 	[[ -z $new ]] || die "new files belong into the repository, not into a patch: $new"
 	new=$(mktemp -d)
-	for c in $(sgit rev-list --reverse base..HEAD); do
-		name=$(name_of "$(sgit log -1 --format=%s "$c")")
-		[[ ! -e $new/$name ]] || die "two commits would become $name"
-		sgit -c diff.algorithm=histogram -c diff.mnemonicPrefix=false format-patch -1 --stdout \
-			--zero-commit --no-signature --no-numbered --full-index "$c" >"$new/$name"
-		echo "$name" >>"$new/series"
-	done
-	touch "$new/series"
-	for c in $(series); do
-		[[ -e $new/$c ]] || rm -f "$PATCHES/$c"
+	write_patches HEAD "$new"
+	for p in $(series); do
+		[[ -e $new/$p ]] || rm -f "$PATCHES/$p"
 	done
 	cp "$new"/* "$PATCHES/"
 	rm -rf "$new"
 	echo "$(patches_hash) $(sgit rev-parse HEAD)" >"$STAMP"
 	say "$(series | wc -l) patches in ${PATCHES#"$TOP"/}"
+}
+
+# Apply and refresh, aside: must give the patches again, byte by byte.
+roundtrip() {
+	local new head status=0
+	new=$(mktemp -d)
+	head=$(apply_series)
+	write_patches "$head" "$new"
+	cp "$PATCHES/BASE" "$new"
+	diff -r "$new" "$PATCHES" || status=1
+	rm -rf "$new"
+	return $status
 }
 
 edit() {
@@ -168,6 +196,6 @@ edit() {
 }
 
 case ${1:-} in
-sync | edit | refresh) "$1" ;;
-*) die "usage: src.sh sync|edit|refresh" ;;
+sync | edit | refresh | roundtrip) "$1" ;;
+*) die "usage: src.sh sync|edit|refresh|roundtrip" ;;
 esac

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The harness tested: each kind of trouble must turn a run red.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+FAKES=$BUILD/fakes
+PROVOKE='modprobe lkdtm && echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT'
+export TOPOLOGY=plain
+
+# expect STATUS COMMAND...
+expect() {
+	local want=$1 status=0
+	shift
+	"$@" || status=$?
+	echo "exit status $status, expected $want"
+	((status == want))
+}
+
+vm() {
+	"$TOOLS/vm.sh" "$1"
+}
+
+bytes() {
+	cmp <(vm 'printf "a\0b\n"; echo c >&2' 2>/dev/null) <(printf 'a\0b\n') &&
+	cmp <(vm 'seq 300000') <(seq 300000)
+}
+
+# fake NAME: a selftest from standard input.
+fake() {
+	cat - >"$FAKES/$1_test"
+	chmod +x "$FAKES/$1_test"
+}
+
+# A program that passes, after one that does NAME.
+red() {
+	local name=$1 want=$2 out
+	rm -rf "$FAKES"
+	mkdir -p "$FAKES"
+	fake "a_$name"
+	fake z_good <<-END
+	#!/bin/bash
+	echo TAP version 13; echo 1..1; echo ok 1 good
+	END
+	out=$(RESULTS='' PROGRAMS=$FAKES "$TOOLS/selftest.sh" 2>&1) && return 1
+	echo "$out"
+	grep -q "^ok .*z_good_test: good" <<<"$out" && grep -qE "^not ok .*$want" <<<"$out"
+}
+
+ktap() {
+	printf '#!/bin/bash\n%s\n' "$3" | { check "harness: $1" red "${1//[^a-z]/_}" "$2"; }
+}
+
+start_results
+check "harness: success" expect 0 vm true
+check "harness: exit status" expect 7 vm 'exit 7'
+check "harness: output is exact" bytes
+check "harness: warning in the kernel" expect 99 vm "$PROVOKE; true"
+check "harness: panic" expect 98 vm 'echo c >/proc/sysrq-trigger'
+check "harness: reset" expect 98 vm 'echo b >/proc/sysrq-trigger'
+TIMEOUT=10 check "harness: timeout" expect 124 vm 'sleep 60'
+
+begin='echo TAP version 13; echo 1..2; echo ok 1 one'
+ktap "failing test" "two" "$begin; echo not ok 2 two; exit 1"
+ktap "failing test, exit status 0" "without" "$begin; echo ok 2 two; exit 1"
+ktap "short plan" "2 tests planned, 1 reported" "$begin"
+ktap "no plan" "no plan" "echo TAP version 13; echo ok 1 one"
+ktap "duplicate number" "number 1, expected 2" "$begin; echo ok 1 two"
+ktap "no output" "no KTAP" "exit 0"
+ktap "program that warns" "kernel splat" "$begin; echo ok 2 two; $PROVOKE"
+ktap "program that kills the machine" "did not end" "$begin; echo b >/proc/sysrq-trigger; sleep 9"
+finish

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The unit tests: they ran when the guest booted, their results are files.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+FLAVOUR=${FLAVOUR:-default}
+OUT=$LOG/kunit-$FLAVOUR.ktap
+start_results
+
+# shellcheck disable=SC2016
+if TOPOLOGY=${TOPOLOGY:-plain} "$TOOLS/vm.sh" '
+	for f in /sys/kernel/debug/kunit/*/results; do
+		suite=$(basename "$(dirname "$f")")
+		echo "#cdm begin $suite"
+		cat "$f"
+		! grep -q "^ *not ok" "$f"
+		echo "#cdm end $suite $?"
+	done' >"$OUT"; then
+	python3 "$TOOLS/ktap.py" "$FLAVOUR/kunit/" <"$OUT" |
+		while read -r line; do result "$line"; done
+	grep -q '^#cdm begin' "$OUT" || result "not ok $FLAVOUR/kunit # no tests"
+else
+	result "not ok $FLAVOUR/kunit # the guest failed"
+fi
+finish

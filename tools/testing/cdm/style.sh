@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Style of our own files and of the patches; each check is one test.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+OBJ=$BUILD/obj/style
+OURS='(mm|drivers)/cdm/|include/(linux|trace/events)/cdm'
+
+# files PATTERN...: ours, as paths in the repository.
+files() {
+	git -C "$TOP" ls-files -co --exclude-standard -- "$@" |
+		while read -r f; do [[ ! -e $TOP/$f ]] || echo "$f"; done
+}
+
+# A report is a failure, whatever its exit status.
+silent() {
+	local out
+	out=$("$@" 2>&1 | tee /dev/stderr)
+	[[ -z $out ]]
+}
+
+checkpatch() {
+	"$SRC/scripts/checkpatch.pl" --root="$SRC" --strict --quiet --terse --show-types "$@"
+}
+
+checkpatch_files() {
+	cd "$TOP"
+	# shellcheck disable=SC2046
+	silent checkpatch -f $(files '*.c' '*.h')
+}
+
+checkpatch_patches() {
+	cd "$TOP"
+	silent checkpatch "$PATCHES"/*.patch
+}
+
+# kernel_build OPTIONS: our objects alone, in a tree of their own; fails on
+# any word about our files.
+kernel_build() {
+	mkdir -p "$OBJ"
+	cmp -s "$BUILD/obj/default/.config" "$OBJ/.config" ||
+		cp "$BUILD/obj/default/.config" "$OBJ/.config"
+	rm -rf "$OBJ/mm/cdm" "$OBJ/drivers/cdm"
+	make -C "$SRC" O="$OBJ" -j3 -s "$@" mm/cdm/ drivers/cdm/ 2>&1 | tee "$LOG/style.out"
+	((PIPESTATUS[0] == 0)) && ! grep -qE "($OURS).*(warning|error):" "$LOG/style.out"
+}
+
+kernel_doc() {
+	cd "$TOP"
+	# shellcheck disable=SC2046
+	silent "$SRC/scripts/kernel-doc" -none -Werror $(files 'mm/cdm/*.[ch]' 'drivers/cdm/*.[ch]' 'include/*.h')
+}
+
+shell() {
+	cd "$TOP"
+	# shellcheck disable=SC2046
+	shellcheck -x $(files '*.sh' .ci/run)
+}
+
+spdx() {
+	local f bad=0
+	for f in $(files '*.[ch]' '*.sh' '*.py' '*.rst' '*Makefile' '*Kconfig' '*.config' .ci/run \
+			tools/testing/cdm/topology); do
+		if ! head -3 "$TOP/$f" | grep -q SPDX-License-Identifier; then
+			echo "$f has no SPDX line"
+			bad=1
+		fi
+	done
+	return $bad
+}
+
+start_results
+check "style: checkpatch of files" checkpatch_files
+check "style: checkpatch of patches" checkpatch_patches
+check "style: W=1" kernel_build W=1
+check "style: sparse" kernel_build C=2
+check "style: kernel-doc" kernel_doc
+check "style: shellcheck" shell
+check "style: SPDX" spdx
+check "style: refresh after apply changes nothing" "$TOOLS/src.sh" roundtrip
+finish
