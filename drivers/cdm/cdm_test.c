@@ -574,7 +574,7 @@ static int __init cdm_test_init(void)
 		return ret;
 
 	mutex_lock(&cdm_test_lock);
-	ret = cdm_for_each_spm(cdm_test_register_spm, NULL);
+	ret = cdm_walk_spm(cdm_test_register_spm, NULL);
 	mutex_unlock(&cdm_test_lock);
 	if (!ret)
 		return 0;

@@ -14,7 +14,7 @@
 #include <linux/printk.h>
 
 struct cdm_spm_walk {
-	int (*fn)(const struct range *range, void *data);
+	cdm_spm_fn fn;
 	void *data;
 };
 
@@ -55,7 +55,7 @@ static int cdm_spm_visit(struct resource *res, void *arg)
 }
 
 /**
- * cdm_for_each_spm - visit the special purpose memory of the machine
+ * cdm_walk_spm - visit the special purpose memory of the machine
  * @fn: called for each range, trimmed to memory blocks and within one proximity
  *	domain; anything but 0 ends the walk
  * @data: handed to @fn
@@ -65,12 +65,11 @@ static int cdm_spm_visit(struct resource *res, void *arg)
  * Return: what the last call of @fn returned; %-EINVAL if there is no special
  * purpose memory.
  */
-int cdm_for_each_spm(int (*fn)(const struct range *range, void *data),
-		     void *data)
+int cdm_walk_spm(cdm_spm_fn fn, void *data)
 {
 	struct cdm_spm_walk walk = { .fn = fn, .data = data };
 
 	return walk_iomem_res_desc(IORES_DESC_SOFT_RESERVED, IORESOURCE_MEM,
 				   0, -1, &walk, cdm_spm_visit);
 }
-EXPORT_SYMBOL_GPL(cdm_for_each_spm);
+EXPORT_SYMBOL_GPL(cdm_walk_spm);

@@ -60,7 +60,8 @@ int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes);
 
-int cdm_for_each_spm(int (*fn)(const struct range *range, void *data),
-		     void *data);
+typedef int (*cdm_spm_fn)(const struct range *range, void *data);
+
+int cdm_walk_spm(cdm_spm_fn fn, void *data);
 
 #endif /* _LINUX_CDM_DRIVER_H */

@@ -6,6 +6,7 @@
 #include <linux/cdm.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/memory_hotplug.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
@@ -25,11 +26,11 @@
  */
 static struct folio *cdm_get_folio(unsigned long pfn)
 {
-	struct page *page = pfn_to_page(pfn);
+	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
 
-	/* The memmap itself, if it lies on the device. */
-	if (PageReserved(page))
+	/* A block that is offline, or the memmap if it lies on the device. */
+	if (!page || PageReserved(page))
 		return NULL;
 
 	folio = page_folio(page);

@@ -182,7 +182,9 @@ int cdm_node_add(int nid)
 
 	mem_hotplug_begin();
 	node_set(nid, cdm_nodes);
-	__cdm_build_zonelists();
+	/* Else they are up to date, and a node without memory is in none. */
+	if (!cdm_enabled())
+		__cdm_build_zonelists();
 	mem_hotplug_done();
 
 	static_branch_inc(&cdm_key);

@@ -75,6 +75,7 @@ static struct kunit_suite cdm_core_suite = {
 	.name = "cdm_core",
 	.test_cases = cdm_core_cases,
 };
+
 kunit_test_suite(cdm_core_suite);
 
 #endif /* _MM_CDM_TESTS_CORE_KUNIT_H */

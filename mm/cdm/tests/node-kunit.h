@@ -48,6 +48,7 @@ static struct kunit_suite cdm_node_suite = {
 	.name = "cdm_node",
 	.test_cases = cdm_node_cases,
 };
+
 kunit_test_suite(cdm_node_suite);
 
 #endif /* _MM_CDM_TESTS_NODE_KUNIT_H */

@@ -121,6 +121,7 @@ static struct kunit_suite cdm_policy_suite = {
 	.name = "cdm_policy",
 	.test_cases = cdm_policy_cases,
 };
+
 kunit_test_suite(cdm_policy_suite);
 
 #endif /* _MM_CDM_TESTS_POLICY_KUNIT_H */
