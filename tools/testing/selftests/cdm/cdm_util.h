@@ -755,7 +755,12 @@ static inline int cdm_leave_node(int nid, long mib)
 		return 0;
 	if (cdm_node_hugepages(nid, (free - mib) / 2))
 		return -1;
-	return cdm_node_meminfo(nid, "MemFree") / 1024 > mib + 64 ? -1 : 0;
+	free = cdm_node_meminfo(nid, "MemFree") / 1024;
+	if (free <= mib + 64)
+		return 0;
+	fprintf(stderr, "# node %d: %ld MiB free, not %ld; %ld huge pages\n",
+		nid, free, mib, cdm_node_hugepages_nr(nid));
+	return -1;
 }
 
 /* As above, @mib MiB on all RAM nodes together. */

@@ -174,7 +174,7 @@ TEST_F(range, hole_between_mappings)
 	ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->dev, self->status));
 	EXPECT_EQ(PAGES * 3 / 4, count_status(self->status, PAGES, self->dev));
 	EXPECT_EQ(PAGES / 4, count_status(self->status + PAGES / 4, PAGES / 4,
-					  -ENOENT));
+					  -EFAULT));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE / 4, SEED));
 }
 
