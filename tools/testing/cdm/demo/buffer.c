@@ -24,7 +24,7 @@ static void claim_again(struct place *place, void *data, size_t size,
 	equal = again.sum == first->sum && equal_counts(first, &again) == 256;
 	claim(equal && added == words && place->device == (long)(size / PAGE),
 	      "buffer: CPU goes on where the data is",
-	      "+1 in %llu words seen, %ld stay", added, place->device);
+	      "+1 seen %llu times, %ld pages stay", added, place->device);
 }
 
 void tour_buffer(const char *path, size_t size)
@@ -35,7 +35,7 @@ void tour_buffer(const char *path, size_t size)
 	void *data = allocate(size);
 	uintptr_t addr = (uintptr_t)data;
 
-	table("a buffer from malloc()");
+	table("a buffer from malloc()", true);
 	place = placement(addr, size);
 	row("1 allocate: malloc()", now() - start, &place);
 

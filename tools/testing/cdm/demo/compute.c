@@ -85,14 +85,13 @@ void claim_moved(const char *text, const struct place *before,
 	long nr = size / PAGE;
 
 	claim(before->ram == nr && after->device == nr, text,
-	      "%ld in RAM -> %ld on device, of %ld",
-	      before->ram, after->device, nr);
+	      "%ld in RAM, then %ld on device", before->ram, after->device);
 }
 
 void claim_result(const char *text, const struct result *cpu,
 		  const struct result *device)
 {
 	claim(cpu->sum == device->sum && equal_counts(cpu, device) == 256, text,
-	      "%016llx, %d of 256 counts equal", device->sum,
+	      "%016llx, %d of 256 equal", device->sum,
 	      equal_counts(cpu, device));
 }

@@ -11,7 +11,7 @@ BUILD=${CDM_BUILD:-$TOP/build}
 ARCHIVE=${1:-$BUILD/dl/linux-source-6.12.tar.xz}
 TOUR=$BUILD/demo/tour
 NODES=/sys/devices/system/node
-BUFFER_MIB=128 TEXT_MIB=24 FILE_MIB=128 SORT_MIB=16 HOME_MIB=48
+BUFFER_MIB=128 TEXT_MIB=16 FILE_MIB=128 SORT_MIB=16 HOME_MIB=16
 
 WORK=$(mktemp -d /tmp/tour.XXXXXX)
 export LC_ALL=C TOUR_CLAIMS=$WORK/claims TOUR_PART=0
@@ -46,7 +46,7 @@ check() {
 show_claims() {
 	echo
 	tail -n +$((shown + 1)) "$TOUR_CLAIMS" |
-		awk -F'\t' '{ printf "  %-7s %-48s %s\n", $2, $3, $4 }'
+		awk -F'\t' '{ printf "  %-7s %-42s %s\n", $2, $3, $4 }'
 	shown=$(wc -l <"$TOUR_CLAIMS")
 }
 
@@ -55,7 +55,6 @@ tour() {
 	local status=0
 	"$TOUR" "$@" || status=$?
 	((status == 0)) || check "tour $1 runs to its end" "exit status $status" false
-	show_claims
 }
 
 # Numbers
@@ -93,6 +92,7 @@ show_nodes() {
 
 the_machine() {
 	local owner mem dev
+	printf '\nGuided tour of a coherent device memory node, on Linux %s\n' "$(uname -r)"
 	part 1 "What the machine has"
 	text <<-END
 	Node $RAM is ordinary RAM. Node $DEVICE is the memory of a device: the CPUs can address it, but
@@ -117,7 +117,7 @@ the_machine() {
 		test "$(<$NODES/has_memory) $(<$NODES/has_coherent_device)" = "$RAM $DEVICE"
 	check "MemTotal is the RAM alone" "$mem kB, node $RAM: $(node_kb "$RAM" MemTotal) kB" \
 		test "$mem" -eq "$(node_kb "$RAM" MemTotal)"
-	check "DeviceTotal is the device alone" "${dev:-no} kB, node $DEVICE: $(node_kb "$DEVICE" MemTotal) kB" \
+	check "DeviceTotal is the device" "${dev:-no} kB, node $DEVICE: $(node_kb "$DEVICE" MemTotal) kB" \
 		test "${dev:-0}" -eq "$(node_kb "$DEVICE" MemTotal)"
 	show_claims
 }
@@ -133,8 +133,11 @@ five_steps() {
 	Data: ${ARCHIVE##*/}, the first $BUFFER_MIB MiB, and $TEXT_MIB MiB of the text in it.
 	END
 	tour buffer "$ARCHIVE" $BUFFER_MIB
+	show_claims
 	tour words "$WORK/text" $TEXT_MIB
+	show_claims
 	tour file "$ARCHIVE" $FILE_MIB
+	show_claims
 }
 
 # 3. Unmodified programs
@@ -197,8 +200,8 @@ end_sort() {
 show_sort() {
 	local ar ad fr fd copies
 	read -r ar ad fr fd copies < <(numa_pages "$pid")
-	"$TOUR" row "$1: anonymous memory" "$ar" "$ad"
-	"$TOUR" row "$1: program and libraries" "$fr" "$fd"
+	"$TOUR" row "$1: its own memory" "$ar" "$ad"
+	"$TOUR" row "$1: files" "$fr" "$fd"
 }
 
 largest_mapping() {
@@ -215,9 +218,9 @@ sort_bound() {
 	"$TOUR" table "numactl --membind=$DEVICE"
 	show_sort sort
 	read -r ar ad fr fd copies < <(numa_pages "$pid")
-	check "--membind=$DEVICE: anonymous memory is on the device" "$ad of $((ar + ad)) pages" \
+	check "--membind=$DEVICE: its memory is there" "$ad of $((ar + ad)) pages" \
 		test "$ar" -eq 0 -a "$ad" -gt 1000
-	check "--membind=$DEVICE: program and libraries stay in RAM" "$((fd - copies)) pages on device" \
+	check "--membind=$DEVICE: its files stay in RAM" "$((fd - copies)) pages on device" \
 		test "$fd" -eq "$copies"
 	end_sort
 }
@@ -232,7 +235,7 @@ sort_interleaved() {
 	read -r ar ad fr fd copies < <(numa_pages "$pid")
 	end_sort
 	after=$(allocations "$DEVICE")
-	check "--interleave=all: nothing is on the device" \
+	check "--interleave=all: nothing is there" \
 		"$((ad + fd)) pages, $((after - before)) allocations there" \
 		test $((ad + fd + after - before)) -eq 0 -a "$ar" -gt 1000
 }
@@ -248,17 +251,17 @@ sort_migrated() {
 	local all ar ad fr fd copies
 	start_sort migrated "${SORT[@]}"
 	read -r all ad fr fd copies < <(numa_pages "$pid")
-	"$TOUR" table "migratepages"
-	show_sort "before"
+	"$TOUR" table "migratepages, no policy"
+	show_sort before
 	migrate "$RAM" "$DEVICE"
-	show_sort "there"
+	show_sort there
 	read -r ar ad fr fd copies < <(numa_pages "$pid")
-	check "migratepages $RAM $DEVICE: a running program goes there" "$ad of $all pages" \
+	check "migratepages $RAM $DEVICE: it goes there" "$ad of $all pages" \
 		test "$ar" -eq 0 -a "$ad" -eq "$all"
 	migrate "$DEVICE" "$RAM"
-	show_sort "back"
+	show_sort back
 	read -r ar ad fr fd copies < <(numa_pages "$pid")
-	check "migratepages $DEVICE $RAM: and comes back" "$ar of $all pages, $fd file pages left" \
+	check "migratepages $DEVICE $RAM: it comes back" "$ar of $all pages, $fd of its files' left" \
 		test "$ad" -eq 0 -a "$ar" -eq "$all" -a "$fd" -eq 0
 	end_sort
 }
@@ -269,6 +272,7 @@ unmodified_programs() {
 	part 3 "Unmodified programs: name the node and get it, name all nodes and stay in RAM"
 	text <<-END
 	Debian's sort, on $SORT_MIB MiB of the text. It is looked at when it has read all its input.
+	Its files are program and libraries; a few pages of them it wrote to and has copies of.
 
 	END
 	sort_bound
@@ -281,27 +285,30 @@ unmodified_programs() {
 	"$TOUR" legend
 	results=$(sort -u "$WORK"/{bound,interleaved,migrated}.sum | cut -c-16)
 	states=$(sort -u "$WORK"/{bound,interleaved,migrated}.status)
-	check "all three give the same result" "SHA-256 ${results//$'\n'/, }..., status ${states//$'\n'/, }" \
+	check "all three sort alike" "SHA-256 ${results//$'\n'/, }..., exit status ${states//$'\n'/, }" \
 		test "${#results} $states" = "16 0"
 	show_claims
 }
 
 # 4. Pressure
 
+oom_kills() {
+	awk '$1 == "oom_kill" { print $2 }' /proc/vmstat
+}
+
 memory_pressure() {
 	local kills
 	part 4 "All RAM is taken: nothing spills onto the device"
 	text <<-END
 	Files fill the page cache and a tmpfs, then a program writes to more and more memory, until
-	no page of RAM is free and the kernel has to kill it. All this time the device is empty.
+	no RAM is left for it and the kernel has to kill it. All this time the device is empty.
 	END
-	kills=$(awk '$1 == "oom_kill" { print $2 }' /proc/vmstat)
+	kills=$(oom_kills)
 	cat "$ARCHIVE" >"$WORK/copy"
 	tour pressure
 	rm -f "$WORK/copy"
-	check "the kernel has killed that program only" \
-		"$(($(awk '$1 == "oom_kill" { print $2 }' /proc/vmstat) - kills)) process" \
-		test "$(awk '$1 == "oom_kill" { print $2 }' /proc/vmstat)" -eq $((kills + 1))
+	kills=$(($(oom_kills) - kills))
+	check "nobody else is killed" "$kills killed in all" test $kills -eq 1
 	show_claims
 }
 
@@ -314,6 +321,7 @@ coming_home() {
 	home to RAM, where the process finds them at the same addresses.
 	END
 	tour home "$ARCHIVE" $HOME_MIB
+	show_claims
 }
 
 summary() {
@@ -321,7 +329,7 @@ summary() {
 	total=$(wc -l <"$TOUR_CLAIMS")
 	failed=$(grep -c $'\tFAILED\t' "$TOUR_CLAIMS")
 	printf '\n\n== Summary: part, claim, and what was measured in this run ==\n\n'
-	awk -F'\t' '{ printf "  %s  %-7s %-48s %s\n", $1, $2, $3, $4 }' "$TOUR_CLAIMS"
+	awk -F'\t' '{ printf "  %s  %-7s %-42s %s\n", $1, $2, $3, $4 }' "$TOUR_CLAIMS"
 	printf '\n  %d claims, %d held, %d FAILED; %d s\n' "$total" \
 		$((total - failed)) "$failed" $SECONDS
 	((failed == 0 && total > 0))

@@ -50,8 +50,9 @@ static void give_back(int fd, void *data, size_t size)
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	claim(!device_tenants() && place.absent == (long)(size / PAGE),
 	      "file: released", "%ld pages left on device", device_tenants());
-	say("The kernel had kept %ld pages of the file cached on the device;", cached);
-	say("posix_fadvise(POSIX_FADV_DONTNEED) has dropped them as it does in RAM.");
+	say("The pages are those of the page cache, so unmapping alone left %ld of them there;",
+	    cached);
+	say("posix_fadvise(POSIX_FADV_DONTNEED) has dropped them, as it does in RAM.");
 }
 
 void tour_file(const char *path, size_t size)
@@ -62,7 +63,7 @@ void tour_file(const char *path, size_t size)
 	int fd = open_data(path, size);
 	void *data = map_file(fd, path, size);
 
-	table("a mapped file (shared, read-only)");
+	table("a mapped file (shared, read-only)", true);
 	before = placement((uintptr_t)data, size);
 	row("1 allocate: mmap()", now() - start, &before);
 

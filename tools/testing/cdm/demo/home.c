@@ -61,7 +61,7 @@ static struct place show(const char *when, const struct tenant *tenants)
 {
 	struct place sum = {};
 
-	table(when);
+	table(when, false);
 	for (int i = 0; i < KINDS; i++) {
 		struct place place = placement((uintptr_t)tenants[i].data,
 					   tenants[i].size);
@@ -90,11 +90,11 @@ static size_t unchanged(const struct tenant *tenants)
 	return size;
 }
 
-static void command(const char *line)
+static void show_numactl(void)
 {
-	say("$ %s", line);
-	if (system(line))
-		die(line);
+	say("$ numactl -H");
+	if (system("numactl -H | sed 's/^/    /'"))
+		die("numactl");
 }
 
 static void claim_away(long mem_total)
@@ -134,7 +134,7 @@ static void go_home(const struct tenant *tenants)
 	      "unregister: every byte comes home",
 	      "%zu of %zu bytes", same, size);
 	putchar('\n');
-	command("numactl -H | grep -v distances | sed 's/^/    /'");
+	show_numactl();
 	claim_away(mem_total);
 }
 

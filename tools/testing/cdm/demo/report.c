@@ -21,10 +21,10 @@ double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-void table(const char *column)
+void table(const char *column, bool timed)
 {
-	printf("\n  %-36s%8s%8s%8s   %s\n", column, "RAM", "device", "seconds",
-	       "where the pages are");
+	printf("\n  %-36s%8s%8s%8s   %s\n", column, "RAM", "device",
+	       timed ? "seconds" : "", "where the pages are");
 }
 
 /* One character for every 1/BAR of the pages, and for a smaller rest, too. */

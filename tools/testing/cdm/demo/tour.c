@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 	if (argc == 5 && !strcmp(name, "row"))
 		return show_row(argv + 2);
 	if (argc == 3 && !strcmp(name, "table"))
-		table(argv[2]);
+		table(argv[2], false);
 	else if (!strcmp(name, "legend"))
 		legend();
 	else if (!strcmp(name, "pressure"))

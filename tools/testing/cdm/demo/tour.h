@@ -24,7 +24,7 @@ struct place {
 
 /* report.c: tables, claims, errors */
 double now(void);
-void table(const char *column);
+void table(const char *column, bool timed);
 void row(const char *step, double seconds, const struct place *place);
 void legend(void);
 [[gnu::format(printf, 1, 2)]] void say(const char *fmt, ...);
