@@ -82,7 +82,7 @@ static int cdm_check_numbers(const struct range *range, u64 block_size,
 	return 0;
 }
 
-static int cdm_check_address(const struct range *range, unsigned int flags)
+static int cdm_check_address(const struct range *range)
 {
 	struct range pluggable = mhp_get_pluggable_range(true);
 	u64 block_size = memory_block_size_bytes();
@@ -93,21 +93,22 @@ static int cdm_check_address(const struct range *range, unsigned int flags)
 		pr_err("%#llx-%#llx: refused, not within the addressable memory %#llx-%#llx\n",
 		       range->start, range->end, pluggable.start,
 		       pluggable.end);
-	else if (ret == -EINVAL)
+	else if (ret)
 		pr_err("%#llx-%#llx: refused, align it to memory blocks of %#llx bytes\n",
 		       range->start, range->end, block_size);
-	if (ret)
-		return ret;
+	return ret;
+}
 
+static int cdm_check_kind(const struct range *range, unsigned int flags)
+{
 	if (flags & CDM_COHERENT_BAR)
 		return 0;
 	if (region_intersects(range->start, range_len(range), IORESOURCE_MEM,
-			      IORES_DESC_SOFT_RESERVED) != REGION_INTERSECTS) {
-		pr_err("%#llx-%#llx: refused, firmware did not announce it as special purpose memory (Soft Reserved)\n",
-		       range->start, range->end);
-		return -ENXIO;
-	}
-	return 0;
+			      IORES_DESC_SOFT_RESERVED) == REGION_INTERSECTS)
+		return 0;
+	pr_err("%#llx-%#llx: refused, firmware did not announce it as special purpose memory (Soft Reserved)\n",
+	       range->start, range->end);
+	return -ENXIO;
 }
 
 /* The node of @range, @nid if that is given; or a negative errno. */
@@ -234,10 +235,13 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
 	int ret;
 
 	lockdep_assert_held(&cdm_lock);
+	ret = cdm_check_address(&mem->range);
+	if (ret)
+		return ret;
 	ret = cdm_check_registered(&mem->range);
 	if (ret)
 		return ret;
-	ret = cdm_check_address(&mem->range, flags);
+	ret = cdm_check_kind(&mem->range, flags);
 	if (ret)
 		return ret;
 	ret = cdm_find_nid(&mem->range, mem->nid);
@@ -377,8 +381,8 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * No new tenant comes in while this runs; policies that name only this node
  * act as the default policy. Contents and mappings of tenants are preserved.
  *
- * Context: process context, may sleep beyond the deadline only for the batch
- * of folios at hand and the offlining of memory that is empty by then.
+ * Context: process context, may sleep beyond the deadline only for the pageblock
+ * at hand and for offlining, which finds the memory empty by then.
  * Return: 0; or with the node fully usable as before, and @mem still valid:
  * %-EBUSY if tenants are left at the deadline, %-EINTR on a signal, or the
  * error of memory offlining.

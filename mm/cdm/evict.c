@@ -17,8 +17,7 @@
 #include "../internal.h"
 #include "internal.h"
 
-#define CDM_EVICT_BATCH	512		/* folios isolated at a time */
-#define CDM_EVICT_PAUSE	10		/* ms between two passes */
+#define CDM_EVICT_PAUSE	10	/* ms between two passes */
 
 /*
  * A reference on the folio at @pfn, or NULL if the page is free. The reference
@@ -44,17 +43,18 @@ static struct folio *cdm_get_folio(unsigned long pfn)
 }
 
 /*
- * Isolate used folios from *@pfn on until the batch is full; *@pfn is where to
- * go on. Returns the number of used pages that were seen.
+ * Isolate the used folios of the pageblock at *@pfn, which is then where to go
+ * on. Returns the number of used pages that were seen.
  */
-static unsigned long cdm_collect_batch(unsigned long *pfn,
+static unsigned long cdm_collect_block(unsigned long *pfn,
 				       unsigned long end_pfn,
 				       struct list_head *folios)
 {
+	unsigned long block_end = pageblock_end_pfn(*pfn);
 	unsigned long nr_used = 0;
-	unsigned int nr_folios = 0;
 
-	while (*pfn < end_pfn && nr_folios < CDM_EVICT_BATCH) {
+	end_pfn = min(end_pfn, block_end);
+	while (*pfn < end_pfn) {
 		struct folio *folio = cdm_get_folio(*pfn);
 
 		if (!folio) {
@@ -63,8 +63,7 @@ static unsigned long cdm_collect_batch(unsigned long *pfn,
 		}
 		nr_used += folio_nr_pages(folio);
 		*pfn = folio_pfn(folio) + folio_nr_pages(folio);
-		if (isolate_folio_to_list(folio, folios))
-			nr_folios++;
+		isolate_folio_to_list(folio, folios);
 		folio_put(folio);
 	}
 	cond_resched();
@@ -86,7 +85,7 @@ static unsigned long cdm_evict_pass(const struct range *range,
 {
 	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
 	unsigned long pfn = PHYS_PFN(range->start);
-	unsigned long nr_used = 0, nr_pages = 0;
+	unsigned long nr_left = 0;
 
 	*no_ram = false;
 	lru_add_drain_all();
@@ -97,14 +96,14 @@ static unsigned long cdm_evict_pass(const struct range *range,
 		/* Time is up: what is left is what was not looked at, too. */
 		if (cdm_evict_stop(deadline))
 			return ULONG_MAX;
-		nr_used += cdm_collect_batch(&pfn, end_pfn, &folios);
+		nr_left += cdm_collect_block(&pfn, end_pfn, &folios);
 		if (cdm_migrate_folios(&folios, NUMA_NO_NODE, MR_MEMORY_HOTPLUG,
 				       &nr_moved) == -ENOMEM)
 			*no_ram = true;
-		nr_pages += nr_moved;
+		nr_left -= min(nr_left, nr_moved);
+		evac->nr_moved += nr_moved;
 	}
-	evac->nr_moved += nr_pages;
-	return nr_used - min(nr_used, nr_pages);
+	return nr_left;
 }
 
 /* Does anybody but the page tables and the page cache hold the folio? */
