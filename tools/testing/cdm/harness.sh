@@ -26,29 +26,27 @@ bytes() {
 	cmp <(vm 'seq 300000') <(seq 300000)
 }
 
-# fake NAME: a selftest from standard input.
+# fake NAME SCRIPT
 fake() {
-	cat - >"$FAKES/$1_test"
+	printf '#!/bin/bash\n%s\n' "$2" >"$FAKES/$1_test"
 	chmod +x "$FAKES/$1_test"
 }
 
-# A program that passes, after one that does NAME.
+# red WANT SCRIPT: a program that does SCRIPT fails, and the one after it
+# still counts.
 red() {
-	local name=$1 want=$2 out
+	local out
 	rm -rf "$FAKES"
 	mkdir -p "$FAKES"
-	fake "a_$name"
-	fake z_good <<-END
-	#!/bin/bash
-	echo TAP version 13; echo 1..1; echo ok 1 good
-	END
+	fake bad "$2"
+	fake good 'echo TAP version 13; echo 1..1; echo ok 1 fine'
 	out=$(RESULTS='' PROGRAMS=$FAKES "$TOOLS/selftest.sh" 2>&1) && return 1
 	echo "$out"
-	grep -q "^ok .*z_good_test: good" <<<"$out" && grep -qE "^not ok .*$want" <<<"$out"
+	grep -q '^ok .*good_test: fine' <<<"$out" && grep -q "^not ok .*$1" <<<"$out"
 }
 
 ktap() {
-	printf '#!/bin/bash\n%s\n' "$3" | { check "harness: $1" red "${1//[^a-z]/_}" "$2"; }
+	check "harness: $1" red "$2" "$3"
 }
 
 start_results
@@ -62,11 +60,12 @@ TIMEOUT=10 check "harness: timeout" expect 124 vm 'sleep 60'
 
 begin='echo TAP version 13; echo 1..2; echo ok 1 one'
 ktap "failing test" "two" "$begin; echo not ok 2 two; exit 1"
-ktap "failing test, exit status 0" "without" "$begin; echo ok 2 two; exit 1"
+ktap "failing test, exit status 0" "status 0 with a failed" "$begin; echo not ok 2 two"
+ktap "exit status 1, no failing test" "status 1 without a failed" "$begin; echo ok 2 two; exit 1"
 ktap "short plan" "2 tests planned, 1 reported" "$begin"
 ktap "no plan" "no plan" "echo TAP version 13; echo ok 1 one"
 ktap "duplicate number" "number 1, expected 2" "$begin; echo ok 1 two"
 ktap "no output" "no KTAP" "exit 0"
 ktap "program that warns" "kernel splat" "$begin; echo ok 2 two; $PROVOKE"
-ktap "program that kills the machine" "did not end" "$begin; echo b >/proc/sysrq-trigger; sleep 9"
+ktap "program that kills the machine" "did not end" "$begin; sleep 1; echo b >/proc/sysrq-trigger; sleep 9"
 finish

@@ -74,7 +74,7 @@ static void send_frame(char type, const char *buf, size_t len)
 	write_all(port, buf, len);
 }
 
-static __attribute__((format(printf, 1, 2))) void splat(const char *fmt, ...)
+static void splat(const char *fmt, ...)
 {
 	char line[512];
 	va_list ap;
@@ -178,7 +178,9 @@ static pid_t run_script(const char *run, int out, int err)
 		return pid;
 	setsid();
 	if (!getenv("CDM_BATCH")) {
-		in = out = err = open_retry("/dev/hvc0", O_RDWR);
+		in = open_retry("/dev/hvc0", O_RDWR);
+		out = in;
+		err = in;
 		ioctl(in, TIOCSCTTY, 0);
 	} else {
 		in = open("/dev/null", O_RDONLY);
@@ -330,6 +332,7 @@ int main(void)
 	if (!run || !top)
 		die("CDM_RUN and CDM_TOP are not set");
 	mount_all(top);
+	sethostname("cdm", 3);
 	port = open_retry(PORT, O_RDWR);
 	kmsg = open_retry("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	if (pipe(out) || pipe(err))

@@ -86,15 +86,15 @@ def block(lines, name, report):
 
 
 def program(lines, name, status, report):
+    if status is None:
+        report.add("not ok", name, "did not end")
     if not any(line.startswith(("TAP version 13", "KTAP version 1")) for line in lines):
         report.add("not ok", name, f"no KTAP, exit status {status}")
         return
     verdicts = block(lines, name, report)
     failed = "not ok" in verdicts
     skipped = set(verdicts) == {"skip"}
-    if status is None:
-        report.add("not ok", name, "did not end")
-    elif failed != (status != 0) and not (skipped and status == SKIP_STATUS):
+    if status is not None and failed != (status != 0) and not (skipped and status == SKIP_STATUS):
         report.add("not ok", name, f"exit status {status} "
                    f"{'with a' if failed else 'without a'} failed test")
 

@@ -33,7 +33,7 @@ die() {
 
 # step NAME COMMAND...: run COMMAND with its output in a log, report the time.
 step() {
-	local name=$1 log=$LOG/${1// /-}.log start=$SECONDS
+	local name=$1 log=$LOG/${1//[^A-Za-z0-9_=.]/-}.log start=$SECONDS
 	shift
 	if "$@" >"$log" 2>&1 </dev/null; then
 		say "$(printf '  %-36s %4d s' "$name" $((SECONDS - start)))"
@@ -114,7 +114,7 @@ result() {
 
 # check NAME COMMAND...: the command as a test, its output in a log.
 check() {
-	local name=$1 log=$LOG/${1//[ \/]/-}.log
+	local name=$1 log=$LOG/${1//[^A-Za-z0-9_=.]/-}.log
 	shift
 	if "$@" >"$log" 2>&1 </dev/null; then
 		result "ok $name"

@@ -33,7 +33,7 @@ guest_command() {
 	local p
 	for p in "$@"; do
 		echo "echo; echo '#cdm begin $p'; $PROGRAMS/$p $(arguments "$p")"
-		echo "echo; echo '#cdm end $p '\$?"
+		echo "status=\$?; echo; echo \"#cdm end $p \$status\""
 	done
 }
 
@@ -59,7 +59,7 @@ boot() {
 run_topology() {
 	local topology=$1 out=$LOG/selftest-$FLAVOUR-$1 todo rest part=0 status
 	todo=$(programs)
-	: >"$out.ktap"
+	rm -f "$out".*
 	while [[ -n $todo ]]; do
 		part=$((part + 1))
 		status=0
@@ -71,6 +71,7 @@ run_topology() {
 		[[ $rest != "$todo" ]] || break
 		todo=$rest
 	done
+	[[ -n $leaks ]] || grep -hE '^# [a-z_]*\.[ch]:[0-9]+:' "$out".*.err | sed 's/^#/   /' || true
 	# shellcheck disable=SC2046
 	python3 "$TOOLS/ktap.py" $leaks "$FLAVOUR/$topology/" $(programs) <"$out.ktap" |
 		while read -r line; do result "$line"; done
