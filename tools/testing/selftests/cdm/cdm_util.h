@@ -378,7 +378,7 @@ static inline void cdm_fault_in(const char *addr, size_t size)
 }
 
 /* Every word of the pattern depends on its place, so swapped pages show. */
-static inline __u64 cdm_word(__u64 seed, __u64 i)
+static __always_inline __u64 cdm_word(__u64 seed, __u64 i)
 {
 	return (seed + i) * 0x9e3779b97f4a7c15ULL;
 }
@@ -399,6 +399,22 @@ static inline long cdm_wrong(const char *addr, size_t size, __u64 seed)
 
 	for (size_t i = 0; i < size / sizeof(*word); i++)
 		wrong += word[i] != cdm_word(seed, i);
+	return wrong;
+}
+
+/* The same with one word a page, for memory too large to fill. */
+static inline void cdm_stamp(char *addr, size_t size, __u64 seed)
+{
+	for (size_t off = 0; off < size; off += PAGE)
+		*(__u64 *)(addr + off) = cdm_word(seed, off);
+}
+
+static inline long cdm_stamp_wrong(const char *addr, size_t size, __u64 seed)
+{
+	long wrong = 0;
+
+	for (size_t off = 0; off < size; off += PAGE)
+		wrong += *(__u64 *)(addr + off) != cdm_word(seed, off);
 	return wrong;
 }
 
@@ -687,6 +703,7 @@ struct cdm_load {
 	int mode;		/* memory policy of the task */
 	unsigned long mask;
 	bool shared;
+	bool huge;
 	bool lazy;		/* give it to MADV_FREE once it is touched */
 	const char *cgroup;
 };
@@ -702,7 +719,12 @@ static inline int cdm_load_fn(struct cdm_child *me, void *arg)
 		return 2;
 	if (cdm_task_policy(load->mode, load->mask))
 		return 3;
-	addr = load->shared ? cdm_map_shared(load->size) : cdm_map(load->size);
+	if (load->shared)
+		addr = cdm_map_shared(load->size);
+	else if (load->huge)
+		addr = cdm_map_huge(load->size);
+	else
+		addr = cdm_map(load->size);
 	if (!addr)
 		return 4;
 	cdm_touch(addr, load->size);

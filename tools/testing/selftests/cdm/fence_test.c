@@ -45,6 +45,7 @@ static bool press(struct cdm_child *child)
 		.size = LAZY * MIB,
 		.mode = MPOL_BIND,
 		.mask = cdm_mask(cdm_rams()),
+		.huge = true,
 		.lazy = true,
 	};
 
@@ -682,18 +683,18 @@ static bool offline_some_block(char *state, const char *addr, size_t size)
 
 TEST_F_TIMEOUT(offline, F13_offline_ram_block, CDM_TIMEOUT)
 {
-	size_t size = 6 * block_size();
+	size_t size = 4 * block_size();
 	char *addr = cdm_map_huge(size);
 	struct cdm_mark mark = cdm_mark();
 
 	ASSERT_NE(NULL, addr);
 	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_PREFERRED, 1UL << cdm_ram(0),
 			       0));
-	cdm_fill(addr, size, 13);
+	cdm_stamp(addr, size, 13);
 	ASSERT_TRUE(offline_some_block(self->state, addr, size));
 	EXPECT_EQ(0, cdm_spread_in(cdm_spread(addr, size), cdm_devs()));
 	EXPECT_EQ(0, cdm_leaked(mark));
-	EXPECT_EQ(0, cdm_wrong(addr, size, 13));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, 13));
 }
 
 /* A1: what the machine says about its memory describes RAM only. */

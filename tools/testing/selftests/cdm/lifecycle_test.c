@@ -371,11 +371,12 @@ TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 	struct cdm_load easy_victim = { .size = 64 * MIB };
 	struct cdm_test_unregister out = {};
 	long kills = cdm_vmstat("oom_kill");
-	size_t size = 512 * MIB;
+	size_t size = 320 * MIB;
 	char *addr;
 
-	addr = cdm_map_on(self->dev, size, SEED);
-	ASSERT_NE(NULL, addr);
+	addr = cdm_map(size);
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, 1UL << self->dev, 0));
+	cdm_stamp(addr, size, SEED);
 	ASSERT_NE(NULL, cdm_load_start(&self->child, &easy_victim));
 	ASSERT_EQ(0, cdm_leave_ram(224));
 	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 3000, &out));
@@ -385,10 +386,10 @@ TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));
 	for (int i = 0; i < cdm_rams().nr; i++)
 		cdm_node_hugepages(cdm_ram(i), 0);
-	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
 	expect_usable(_metadata, self->dev, self->total);
 	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
-	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
 }
 
 TEST_F_TIMEOUT(life, unregister_under_allocation, CDM_TIMEOUT)

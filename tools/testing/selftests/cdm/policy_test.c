@@ -519,25 +519,23 @@ static int numactl_fn(struct cdm_child *me, void *arg)
 	return 127;
 }
 
-/* sort(1) waits for its input, which is the pipe that cdm_say() writes to. */
+/* Where is the memory of a sort(1) that has read its first input? */
 static struct cdm_spread numactl_spread(struct cdm_child *child, char *option)
 {
 	struct cdm_spread spread = {};
-	int pipes[2], in = dup(0);
+	static char text[60000];
+	int pipes[2], in = dup(0), left = 1;
 
-	if (pipe2(pipes, O_CLOEXEC))
+	memset(text, '\n', sizeof(text));
+	if (pipe2(pipes, O_CLOEXEC) ||
+	    write(pipes[1], text, sizeof(text)) != sizeof(text))
 		return spread;
 	dup2(pipes[0], 0);
 	cdm_start(child, numactl_fn, option);
 	dup2(in, 0);
-	for (int i = 0; i < 100; i++) {
-		char comm[64] = "", path[64];
-
-		snprintf(path, sizeof(path), "/proc/%d/comm", child->pid);
-		cdm_read(path, comm, sizeof(comm));
-		usleep(100000);
-		if (!strcmp(comm, "sort\n"))
-			break;
+	for (int i = 0; left && i < CDM_ACK_MS / 10; i++) {
+		usleep(10000);
+		ioctl(pipes[0], FIONREAD, &left);
 	}
 	return program_spread(child->pid);
 }
