@@ -15,6 +15,7 @@ FLAVOURS="default debug off base"
 # The make of the workshop must not leak its variables into that of the kernel.
 unset MAKEFLAGS MAKEOVERRIDES MFLAGS MAKELEVEL
 export LC_ALL=C
+shopt -s inherit_errexit
 mkdir -p "$DL" "$LOG" "$BUILD/obj"
 
 # say LINE: progress for people; with QUIET=1 only on a terminal.
@@ -31,15 +32,31 @@ die() {
 	exit 1
 }
 
+# logged LOG COMMAND...: sets STATUS. The command, a function perhaps, ends at
+# its first error, which it would not do as a condition of if.
+logged() {
+	local log=$1
+	shift
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$log" 2>&1 </dev/null
+	STATUS=$?
+	set -e
+}
+
 # step NAME COMMAND...: run COMMAND with its output in a log, report the time.
 step() {
 	local name=$1 log=$LOG/${1//[^A-Za-z0-9_=.]/-}.log start=$SECONDS
 	shift
-	if "$@" >"$log" 2>&1 </dev/null; then
+	logged "$log" "$@"
+	if ((STATUS == 0)); then
 		say "$(printf '  %-36s %4d s' "$name" $((SECONDS - start)))"
 		return
 	fi
-	grep -hE 'error:|Error |ERROR|undefined|No space|^E: |fatal:' "$log" |
+	grep -h '^cdm: ' "$log" >&2 ||
+		grep -hE 'error:|Error |ERROR|undefined|No space|^E: |fatal:' "$log" |
 		head -15 >&2 || tail -5 "$log" >&2
 	die "$name failed, see ${log#"$TOP"/}"
 }
@@ -91,11 +108,6 @@ hooked() {
 	done
 }
 
-# git of build/src, whatever the user's own configuration says.
-sgit() {
-	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$SRC" "$@"
-}
-
 # Results of tests: the script that is called first owns them and prints the
 # totals; those it calls only add theirs.
 start_results() {
@@ -116,7 +128,8 @@ result() {
 check() {
 	local name=$1 log=$LOG/${1//[^A-Za-z0-9_=.]/-}.log
 	shift
-	if "$@" >"$log" 2>&1 </dev/null; then
+	logged "$log" "$@"
+	if ((STATUS == 0)); then
 		result "ok $name"
 	else
 		tail -8 "$log" | sed 's/^/    /'

@@ -8,14 +8,9 @@
 #   roundtrip  check that applying and writing back changes no byte
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$TOOLS/hooks.sh"
 
-OVERLAY="mm include drivers arch kernel tools/mm tools/testing/selftests Documentation"
 STAMP=$BUILD/src.stamp	# hash of the patches, commit they became
-INDEX=$BUILD/src.index
-
-series() {
-	[[ ! -e $PATCHES/series ]] || sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$PATCHES/series"
-}
 
 patches_hash() {
 	{
@@ -25,34 +20,11 @@ patches_hash() {
 	} | sha256sum | cut -d' ' -f1
 }
 
-# commit_patch PARENT FILE: what git am does with one mail, but in an index of
-# its own: strict (no fuzz, no three-way), and nothing is ever half applied.
-commit_patch() {
-	local tmp info tree
-	tmp=$(mktemp -d)
-	grep -q '^new file mode' "$2" && die "${2##*/} adds a file: new files belong into the repository"
-	info=$(git mailinfo "$tmp/msg" "$tmp/diff" <"$2")
-	{
-		sed -n 's/^Subject: //p' <<<"$info"
-		echo
-		cat "$tmp/msg"
-	} >"$tmp/full"
-	GIT_INDEX_FILE=$INDEX sgit apply --cached --whitespace=nowarn "$tmp/diff" ||
-		die "patch ${2##*/} does not apply to $(<"$DL/version")"
-	tree=$(GIT_INDEX_FILE=$INDEX sgit write-tree)
-	GIT_AUTHOR_NAME=$(sed -n 's/^Author: //p' <<<"$info") \
-	GIT_AUTHOR_EMAIL=$(sed -n 's/^Email: //p' <<<"$info") \
-	GIT_AUTHOR_DATE=$(sed -n 's/^Date: //p' <<<"$info") \
-	GIT_COMMITTER_DATE=$(sed -n 's/^Date: //p' <<<"$info") \
-		sgit commit-tree -p "$1" -F "$tmp/full" "$tree"
-	rm -rf "$tmp"
-}
-
 # apply_series: the commit that the patches become.
 apply_series() {
 	local p head
 	head=$(sgit rev-parse base)
-	GIT_INDEX_FILE=$INDEX sgit read-tree base
+	igit read-tree base
 	for p in $(series); do
 		head=$(commit_patch "$head" "$PATCHES/$p")
 	done
@@ -86,15 +58,6 @@ sync_hooks() {
 	elif [[ $want != "$have" ]]; then
 		step "apply the hooks" apply
 	fi
-}
-
-new_files() {
-	local dirs
-	# shellcheck disable=SC2086
-	dirs=$(cd "$TOP" && ls -d $OVERLAY 2>/dev/null) || true
-	# shellcheck disable=SC2086
-	[[ -z $dirs ]] || git -C "$TOP" ls-files -co --exclude-standard -- $dirs |
-		sort -u | while read -r f; do [[ ! -e $TOP/$f ]] || echo "$f"; done
 }
 
 links() {
