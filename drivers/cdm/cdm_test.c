@@ -580,7 +580,7 @@ static int __init cdm_test_init(void)
 		return 0;
 
 	if (ret == -EINVAL)
-		pr_err("no special purpose memory: see \"Soft Reserved\" in /proc/iomem, efi=soft_reserve or memmap=\n");
+		pr_err("no special purpose memory (Soft Reserved in /proc/iomem): firmware must mark it, or memmap= on the command line\n");
 	cdm_test_unregister_all();
 	misc_deregister(&cdm_test_misc);
 	return ret;

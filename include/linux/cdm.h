@@ -10,12 +10,14 @@
 #ifndef _LINUX_CDM_H
 #define _LINUX_CDM_H
 
+#include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/sched.h>
 
 struct seq_file;
 
@@ -26,6 +28,7 @@ DECLARE_STATIC_KEY_FALSE(cdm_key);
 
 extern nodemask_t cdm_nodes;
 extern nodemask_t cdm_usable_nodes;
+extern nodemask_t cdm_present_nodes;
 
 struct zonelist *__cdm_zonelist(int nid, gfp_t gfp,
 				const nodemask_t *nodemask);
@@ -39,12 +42,13 @@ nodemask_t *__cdm_thisnode_mask(int nid);
 void __cdm_policy_narrow(struct mempolicy *pol);
 bool __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
 int __cdm_check_mems(const nodemask_t *mems);
+void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_file_pages(void);
 void cdm_show_meminfo(struct seq_file *m);
 
-/* Drops its arguments where the feature is off: entries of static tables. */
-#define CDM_ENTRY(...)	__VA_ARGS__
+/* An entry of an initializer, with its comma; nothing if the feature is off. */
+#define CDM_ENTRY(...)	__VA_ARGS__,
 
 static inline bool cdm_enabled(void)
 {
@@ -75,6 +79,12 @@ static inline enum node_states cdm_memory_state(int nid)
 static inline const nodemask_t *cdm_usable(void)
 {
 	return cdm_enabled() ? &cdm_usable_nodes : &node_states[N_MEMORY];
+}
+
+/* Nodes with memory, including those that are being emptied: statistics. */
+static inline const nodemask_t *cdm_present(void)
+{
+	return cdm_enabled() ? &cdm_present_nodes : &node_states[N_MEMORY];
 }
 
 /* The nodes a new policy may have; relative to others, none is named. */
@@ -134,6 +144,20 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
+/*
+ * A file on tmpfs is page cache, for which a task policy names no device. The
+ * files behind shared anonymous memory, SysV shm and memfd, on the kernel's own
+ * mount, are mapped memory like any other.
+ */
+static inline void cdm_shmem_policy(const struct inode *inode,
+				    const struct mempolicy *shared, pgoff_t *ilx)
+{
+	if (cdm_enabled() && !shared && current->mempolicy &&
+	    (current->mempolicy->flags & MPOL_F_DEVICE) &&
+	    !(inode->i_sb->s_flags & SB_KERNMOUNT))
+		*ilx = NO_INTERLEAVE_INDEX;
+}
+
 /* The nodemask for an allocation of @nid and no other node. */
 static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 {
@@ -160,6 +184,13 @@ static inline bool cdm_policy_rebind(struct mempolicy *pol,
 static inline int cdm_check_mems(const nodemask_t *mems)
 {
 	return cdm_enabled() ? __cdm_check_mems(mems) : 0;
+}
+
+/* What a cpuset moves when its nodes change: RAM to RAM, never to a device. */
+static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
+{
+	if (cdm_enabled())
+		__cdm_narrow_move(from, to);
 }
 
 /* Does an allocation that failed with @nodemask concern device nodes only? */
@@ -195,6 +226,11 @@ static inline enum node_states cdm_memory_state(int nid)
 }
 
 static inline const nodemask_t *cdm_usable(void)
+{
+	return &node_states[N_MEMORY];
+}
+
+static inline const nodemask_t *cdm_present(void)
 {
 	return &node_states[N_MEMORY];
 }
@@ -237,6 +273,11 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
+static inline void cdm_shmem_policy(const struct inode *inode,
+				    const struct mempolicy *shared, pgoff_t *ilx)
+{
+}
+
 static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 {
 	return nodemask;
@@ -255,6 +296,10 @@ static inline bool cdm_policy_rebind(struct mempolicy *pol,
 static inline int cdm_check_mems(const nodemask_t *mems)
 {
 	return 0;
+}
+
+static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
+{
 }
 
 static inline bool cdm_only(const nodemask_t *nodemask)

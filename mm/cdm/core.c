@@ -106,7 +106,7 @@ static int cdm_check_kind(const struct range *range, unsigned int flags)
 	if (region_intersects(range->start, range_len(range), IORESOURCE_MEM,
 			      IORES_DESC_SOFT_RESERVED) == REGION_INTERSECTS)
 		return 0;
-	pr_err("%#llx-%#llx: refused, firmware did not announce it as special purpose memory (Soft Reserved)\n",
+	pr_err("%#llx-%#llx: refused, no special purpose memory: firmware must mark it EFI_MEMORY_SP (Soft Reserved in /proc/iomem)\n",
 	       range->start, range->end);
 	return -ENXIO;
 }
@@ -138,7 +138,7 @@ static int cdm_claim(struct cdm_memory *mem)
 	mem->res = request_mem_region(mem->range.start, range_len(&mem->range),
 				      dev_name(mem->owner));
 	if (!mem->res) {
-		pr_err("%#llx-%#llx: refused, another driver has claimed it, see /proc/iomem\n",
+		pr_err("%#llx-%#llx: refused, claimed in /proc/iomem: unbind the driver that has it\n",
 		       mem->range.start, mem->range.end);
 		return -EBUSY;
 	}
@@ -293,8 +293,11 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	u64 size = range_len(range);
 	int ret;
 
-	if (flags & ~(CDM_MEMMAP_ON_DEVICE | CDM_COHERENT_BAR))
+	if (flags & ~(CDM_MEMMAP_ON_DEVICE | CDM_COHERENT_BAR)) {
+		pr_err("%#llx-%#llx: refused, unknown flags %#x\n",
+		       range->start, range->end, flags);
 		return ERR_PTR(-EINVAL);
+	}
 	if ((flags & CDM_MEMMAP_ON_DEVICE) && !mhp_supports_memmap_on_memory()) {
 		pr_err("%#llx-%#llx: refused, a memmap on the device needs memory_hotplug.memmap_on_memory=1\n",
 		       range->start, range->end);
@@ -327,7 +330,8 @@ EXPORT_SYMBOL_GPL(cdm_register_memory);
 
 /*
  * Empty the range and take it offline. The node is closed meanwhile: what is
- * found empty stays empty, so that offlining cannot wait for anybody.
+ * found empty stays empty, but for an allocation that was under way when the
+ * node was closed. Offlining moves that, too.
  */
 static int cdm_vacate(struct cdm_memory *mem, unsigned long deadline,
 		      struct cdm_evacuation *evac)
@@ -345,6 +349,23 @@ static int cdm_vacate(struct cdm_memory *mem, unsigned long deadline,
 	return ret;
 }
 
+/* Link the node to the owner of its first range that is left, if any. */
+static void cdm_relink(int nid)
+{
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_lock);
+	cdm_sysfs_unlink(nid);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		if (mem->nid != nid)
+			continue;
+		if (cdm_sysfs_link(nid, mem->owner))
+			pr_warn("node %d: no link to %s\n", nid,
+				dev_name(mem->owner));
+		return;
+	}
+}
+
 static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 			  struct cdm_evacuation *evac)
 {
@@ -352,14 +373,12 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 
 	lockdep_assert_held(&cdm_lock);
 	list_del(&mem->list);
-	if (!cdm_node_in_use(mem->nid))
-		cdm_sysfs_unlink(mem->nid);
+	cdm_relink(mem->nid);
 
 	ret = cdm_vacate(mem, deadline, evac);
 	if (ret) {
-		if (!cdm_node_in_use(mem->nid))
-			cdm_sysfs_link(mem->nid, mem->owner);
 		list_add_tail(&mem->list, &cdm_memories);
+		cdm_relink(mem->nid);
 		return ret;
 	}
 

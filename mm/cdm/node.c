@@ -32,11 +32,13 @@ struct cdm_lists {
 DEFINE_STATIC_KEY_FALSE(cdm_key);
 
 /*
- * Registered nodes; those of them that are being emptied; and all nodes that
- * may be named. Written under the hotplug locks, read without any.
+ * Registered nodes, and those of them that are being emptied; all nodes with
+ * memory, and those of them that may be named. Written under the hotplug locks,
+ * read without any.
  */
 nodemask_t cdm_nodes;
 static nodemask_t cdm_closing_nodes;
+nodemask_t cdm_present_nodes;
 nodemask_t cdm_usable_nodes;
 
 /* Never freed: there is no telling when the last allocator has left a list. */
@@ -135,12 +137,13 @@ static void cdm_build_node(int nid)
 	node_set(nid, lists->with_ram);
 }
 
-static void cdm_update_usable(void)
+static void cdm_update_nodes(void)
 {
-	nodemask_t nodes;
+	nodemask_t present;
 
-	nodes_andnot(nodes, node_states[N_COHERENT_DEVICE], cdm_closing_nodes);
-	nodes_or(cdm_usable_nodes, nodes, node_states[N_MEMORY]);
+	nodes_or(present, node_states[N_MEMORY], node_states[N_COHERENT_DEVICE]);
+	cdm_present_nodes = present;
+	nodes_andnot(cdm_usable_nodes, present, cdm_closing_nodes);
 }
 
 /* Called by build_all_zonelists(), with the hotplug lock and interrupts off. */
@@ -148,7 +151,7 @@ void __cdm_build_zonelists(void)
 {
 	int nid;
 
-	cdm_update_usable();
+	cdm_update_nodes();
 	for_each_node(nid)
 		cdm_build_node(nid);
 }
@@ -199,7 +202,7 @@ void cdm_node_del(int nid)
 	mem_hotplug_begin();
 	node_clear(nid, cdm_nodes);
 	node_clear(nid, cdm_closing_nodes);
-	cdm_update_usable();
+	cdm_update_nodes();
 	mem_hotplug_done();
 }
 

@@ -136,6 +136,25 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
+/*
+ * A device node that @to still holds keeps what is on it; what was elsewhere
+ * and must go has RAM to go to, for nobody named a device for it.
+ */
+static void cdm_strip_move(nodemask_t *from, nodemask_t *to,
+			   const nodemask_t *devices)
+{
+	nodemask_t kept;
+
+	nodes_and(kept, *to, *devices);
+	nodes_andnot(*from, *from, kept);
+	nodes_andnot(*to, *to, *devices);
+}
+
+void __cdm_narrow_move(nodemask_t *from, nodemask_t *to)
+{
+	cdm_strip_move(from, to, &cdm_nodes);
+}
+
 int __cdm_check_mems(const nodemask_t *mems)
 {
 	if (!nodes_intersects(*mems, cdm_nodes) ||

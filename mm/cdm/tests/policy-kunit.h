@@ -109,11 +109,36 @@ static void cdm_test_restore(struct kunit *test)
 	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x4, 0x7, 0x1);
 }
 
+static void cdm_expect_strip(struct kunit *test, unsigned long from,
+			     unsigned long to, unsigned long want_from,
+			     unsigned long want_to)
+{
+	nodemask_t devices = cdm_mask(CDM_DEVICES);
+	nodemask_t f = cdm_mask(from), t = cdm_mask(to);
+
+	cdm_strip_move(&f, &t, &devices);
+	KUNIT_EXPECT_EQ(test, want_from, cdm_bits(&f));
+	KUNIT_EXPECT_EQ(test, want_to, cdm_bits(&t));
+}
+
+static void cdm_test_strip_move(struct kunit *test)
+{
+	/* RAM to RAM as ever */
+	cdm_expect_strip(test, 0x1, 0x2, 0x1, 0x2);
+	/* RAM is not moved to a device that comes in its place */
+	cdm_expect_strip(test, 0x3, 0x6, 0x3, 0x2);
+	/* a device that stays keeps its folios */
+	cdm_expect_strip(test, 0x7, 0x5, 0x3, 0x1);
+	/* one that goes sends them to RAM, not to the other device */
+	cdm_expect_strip(test, 0x5, 0x9, 0x5, 0x1);
+}
+
 static struct kunit_case cdm_policy_cases[] = {
 	KUNIT_CASE(cdm_test_narrow_bind),
 	KUNIT_CASE(cdm_test_narrow_spread),
 	KUNIT_CASE(cdm_test_remap),
 	KUNIT_CASE(cdm_test_restore),
+	KUNIT_CASE(cdm_test_strip_move),
 	{}
 };
 
