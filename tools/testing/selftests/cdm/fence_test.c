@@ -608,6 +608,7 @@ TEST_F_TIMEOUT(reclaim, F9_demotion_by_memory_reclaim, CDM_TIMEOUT)
 
 FIXTURE(offline) {
 	char state[STATE_LEN];
+	struct cdm_child lazy;
 };
 
 FIXTURE_SETUP(offline)
@@ -619,6 +620,8 @@ FIXTURE_SETUP(offline)
 
 FIXTURE_TEARDOWN(offline)
 {
+	if (self->lazy.pid)
+		cdm_kill(&self->lazy);
 	if (self->state[0])
 		EXPECT_EQ(0, cdm_write(self->state, "online_kernel"));
 	EXPECT_EQ(0, cdm_reset());
@@ -681,6 +684,27 @@ static bool offline_some_block(char *state, const char *addr, size_t size)
 	return false;
 }
 
+/*
+ * The pages of a block go to other nodes if there are any. With a second RAM
+ * node they would go there in any case; so that it matters, leave it less free
+ * memory than the block needs, and more of what can be reclaimed.
+ */
+static bool fill_other_ram(struct cdm_child *child, size_t size)
+{
+	struct cdm_load lazy = {
+		.size = 3 * size,
+		.mode = MPOL_BIND,
+		.huge = true,
+		.lazy = true,
+	};
+
+	if (cdm_rams().nr < 2)
+		return true;
+	lazy.mask = 1UL << cdm_ram(1);
+	return !cdm_leave_node(cdm_ram(1), 3 * size / MIB + 96) &&
+	       cdm_load_start(child, &lazy);
+}
+
 TEST_F_TIMEOUT(offline, F13_offline_ram_block, CDM_TIMEOUT)
 {
 	size_t size = 4 * block_size();
@@ -691,6 +715,7 @@ TEST_F_TIMEOUT(offline, F13_offline_ram_block, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_PREFERRED, 1UL << cdm_ram(0),
 			       0));
 	cdm_stamp(addr, size, 13);
+	ASSERT_TRUE(fill_other_ram(&self->lazy, block_size()));
 	ASSERT_TRUE(offline_some_block(self->state, addr, size));
 	EXPECT_EQ(0, cdm_spread_in(cdm_spread(addr, size), cdm_devs()));
 	EXPECT_EQ(0, cdm_leaked(mark));
