@@ -248,24 +248,27 @@ TEST_F_TIMEOUT(cpuset, shrink_under_preferred, CDM_TIMEOUT)
 }
 
 /*
- * F7: a rebind maps nodes by their place in the cpuset. The second RAM node
- * of a policy must not become the device that takes its place there.
+ * F7: a rebind maps nodes by their place in the cpuset, and moves pages so. The
+ * second RAM node must not become the device that takes its place there.
  */
 TEST_F_TIMEOUT(cpuset, remap_names_no_device, CDM_TIMEOUT)
 {
 	struct cdm_load load = { .mode = MPOL_BIND };
-	char mems[64];
+	char mems[64], *addr;
 
 	if (cdm_rams().nr < 2)
 		SKIP(return, "topology %s has one RAM node", cdm_topology());
 	load.mask = 1UL << cdm_ram(1);
 	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", self->ram));
 	ASSERT_EQ(0, cdm_start(&self->child, busy_fn, &load));
-	ASSERT_NE(LONG_MIN, cdm_hear(&self->child));
+	addr = (char *)cdm_hear(&self->child);
 	snprintf(mems, sizeof(mems), "%d,%d", cdm_ram(0), self->dev);
 	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", mems));
 	cdm_say(&self->child, 1);
 	EXPECT_EQ(0, cdm_hear(&self->child));
+	/* Pages move by a workqueue: give it time to do wrong. */
+	sleep(1);
+	EXPECT_EQ(0, cdm_spread_of(self->child.pid, addr, SIZE).on[self->dev]);
 	cdm_say(&self->child, 0);
 	EXPECT_EQ(0, cdm_wait(&self->child));
 	self->child.pid = 0;

@@ -295,6 +295,36 @@ TEST_F_TIMEOUT(fence, F3_mapped_file_of_bound_task, CDM_TIMEOUT)
 	cdm_kill(&child);
 }
 
+/* A file on tmpfs is page cache, unlike the memory of a memfd. */
+static int tmpfs_bound_fn(struct cdm_child *me, void *arg)
+{
+	char path[] = "/tmp/cdm_XXXXXX", *text = calloc(1, MIB);
+	int fd = mkstemp(path);
+
+	unlink(path);
+	if (cdm_bind_task(*(int *)arg))
+		return 1;
+	for (int i = 0; i < 16; i++)
+		if (write(fd, text, MIB) != MIB)
+			return 2;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fence, F3_tmpfs_of_bound_task, CDM_TIMEOUT)
+{
+	int nid = cdm_dev(0);
+	struct cdm_child child;
+
+	ASSERT_EQ(0, cdm_start(&child, tmpfs_bound_fn, &nid));
+	ASSERT_EQ(0, cdm_hear(&child));
+	cdm_stat_refresh();
+	EXPECT_EQ(0, cdm_node_meminfo(nid, "Shmem"));
+	EXPECT_LE(16 * 1024, cdm_nodes_meminfo(cdm_rams(), "Shmem"));
+	cdm_kill(&child);
+}
+
 TEST_F_TIMEOUT(fence, F3_tmpfs_beyond_free_ram, CDM_TIMEOUT)
 {
 	char path[] = "/tmp/cdm_XXXXXX";

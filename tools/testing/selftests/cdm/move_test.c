@@ -226,6 +226,44 @@ TEST_F(move, numa_maps)
 	EXPECT_EQ(PAGES / 2, numa_maps_count(addr, self->ram));
 }
 
+/* Bytes of @key on @nid in memory.numa_stat of the cgroup, or -1. */
+static long bytes_on_node(const char *group, const char *key, int nid)
+{
+	char buf[8192], want[32], *at;
+	size_t len = strlen(key);
+
+	if (cdm_cgroup_read(group, "memory.numa_stat", buf, sizeof(buf)) < 0)
+		return -1;
+	snprintf(want, sizeof(want), " N%d=", nid);
+	for (at = strtok(buf, "\n"); at; at = strtok(NULL, "\n")) {
+		if (strncmp(at, key, len) || at[len] != ' ')
+			continue;
+		at = strstr(at, want);
+		return at ? atol(at + strlen(want)) : -1;
+	}
+	return -1;
+}
+
+/* A2: charged once, wherever it is, and shown where it is. */
+TEST_F(move, memory_cgroup)
+{
+	char *addr = cdm_map(SIZE);
+	long before, after;
+
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_move"));
+	ASSERT_EQ(0, cdm_cgroup_enter("cdm_move"));
+	cdm_fill(addr, SIZE, SEED);
+	before = cdm_cgroup_stat("cdm_move", "memory.stat", "anon");
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	after = cdm_cgroup_stat("cdm_move", "memory.stat", "anon");
+	EXPECT_LE(SIZE, after);
+	EXPECT_GE(SIZE / 4, labs(after - before));
+	/* The counters are flushed every two seconds. */
+	sleep(3);
+	EXPECT_EQ(SIZE, bytes_on_node("cdm_move", "anon", self->dev));
+	ASSERT_EQ(0, cdm_cgroup_leave());
+}
+
 /* A moved page names nothing: its copy is made by the policy, in RAM. */
 TEST_F(move, cow_after_move)
 {

@@ -90,6 +90,31 @@ TEST_F(policy, bind_task_shmem)
 	EXPECT_EQ(PAGES, place(&self->child, &load).on[self->dev]);
 }
 
+static int memfd_fn(struct cdm_child *me, void *arg)
+{
+	int fd = memfd_create("cdm", 0);
+	char *addr;
+
+	if (ftruncate(fd, SIZE) || cdm_bind_task(*(int *)arg))
+		return 1;
+	addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cdm_fill(addr, SIZE, SEED);
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F(policy, bind_task_memfd)
+{
+	long addr;
+
+	ASSERT_EQ(0, cdm_start(&self->child, memfd_fn, &self->dev));
+	addr = cdm_hear(&self->child);
+	ASSERT_NE(LONG_MIN, addr);
+	EXPECT_EQ(PAGES, cdm_spread_of(self->child.pid, (char *)addr,
+				       SIZE).on[self->dev]);
+}
+
 TEST_F(policy, bind_static_nodes)
 {
 	struct cdm_load load = {
