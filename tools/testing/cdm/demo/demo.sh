@@ -161,12 +161,12 @@ numa_pages() {
 	END { print ar + 0, ad + 0, fr + 0, fd + 0, copies + 0 }' "/proc/$1/numa_maps"
 }
 
-# Wait until the sort has read what it was given and sleeps.
+# Wait until the sort has read what it was given: it sleeps and does not grow.
 settle() {
 	local before='' after i
-	for ((i = 0; i < 50; i++)); do
-		after=$(numa_pages "$1")
-		[[ $after != "$before" ]] || break
+	for ((i = 0; i < 100; i++)); do
+		after="$(awk '{ print $3 }' "/proc/$1/stat") $(numa_pages "$1")"
+		[[ $after == "$before" && $after == S* ]] && break
 		before=$after
 		sleep 0.3
 	done
