@@ -151,7 +151,8 @@ ACCEL=${ACCEL:-$(accelerator)}
 if [[ $ACCEL == kvm ]]; then
 	cpu="-accel kvm -cpu host"
 else
-	cpu="-accel tcg,thread=multi -cpu max"
+	# Without erms and fsrm the kernel copies by words, not byte by byte.
+	cpu="-accel tcg,thread=multi -cpu max,-erms,-fsrm"
 fi
 
 mkdir -p "$BUILD/run"
