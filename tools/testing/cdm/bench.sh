@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Benchmarks in the guest. Without KVM only the ratios mean something: an
+# emulator has neither caches nor slow memory.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+mkdir -p "$BUILD/bench"
+step "build the benchmarks" gcc -O2 -Wall -I "$TOP/drivers/cdm" \
+	-o "$BUILD/bench/bench" "$TOOLS/bench/bench.c" -lnuma
+# shellcheck disable=SC2016
+TOPOLOGY=single "$TOOLS/vm.sh" '$CDM_BUILD/bench/bench $CDM_RAM_NODES $CDM_DEVICE_NODES'
+echo "measured with $(cut -d' ' -f2 "$BUILD/accel")"
