@@ -189,7 +189,8 @@ static int *cdm_test_alloc_nodes(u64 size)
 
 	if (!size || !PAGE_ALIGNED(size) || size > TASK_SIZE)
 		return ERR_PTR(-EINVAL);
-	nodes = kvmalloc_array(size >> PAGE_SHIFT, sizeof(int), GFP_KERNEL);
+	nodes = kvmalloc_array(size >> PAGE_SHIFT, sizeof(int),
+			       GFP_KERNEL | __GFP_NOWARN);
 	return nodes ?: ERR_PTR(-ENOMEM);
 }
 

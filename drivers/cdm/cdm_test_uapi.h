@@ -70,7 +70,8 @@ struct cdm_test_cell {
 /*
  * Compute on the device side: a kernel thread that borrows the caller's
  * address space migrates [addr, addr + size) to @nid, then reads and writes
- * it by virtual address.
+ * it by virtual address. The range is page aligned, unless it is not migrated
+ * (CDM_TEST_NID_STAY).
  */
 struct cdm_test_compute {
 	__u64 addr;
