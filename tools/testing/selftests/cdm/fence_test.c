@@ -15,9 +15,9 @@
  * for. That is more than is free and less than can be had: a fenced kernel has
  * to reclaim, an unfenced one falls back to the device node before it does.
  */
-#define LEAVE	640
-#define LAZY	384
-#define FILL	448
+#define LEAVE	512
+#define LAZY	320
+#define FILL	320
 
 FIXTURE(fence) {
 	struct cdm_mark mark;
@@ -126,11 +126,15 @@ TEST_F_TIMEOUT(fence, F1_weighted_interleave_all, CDM_TIMEOUT)
 
 static int eat_all_fn(struct cdm_child *me, void *arg)
 {
-	char *addr = cdm_map(64UL << 30);
+	size_t size = 64UL << 30, step = 8 * MIB;
+	char *addr;
 
-	/* Faster than anybody can look: the parent looks at the end. */
-	for (size_t off = 0; off < 64UL << 30; off += 4 * MIB) {
-		cdm_touch(addr + off, 4 * MIB);
+	/* Before there is a mapping that must not be locked. */
+	mlockall(MCL_CURRENT);
+	addr = cdm_map(size);
+	/* Faster than anybody can look: wait until the parent has looked. */
+	for (size_t off = 0; off < size; off += step) {
+		cdm_touch(addr + off, step);
 		cdm_say(me, off);
 		if (cdm_hear(me))
 			return 0;
@@ -140,7 +144,8 @@ static int eat_all_fn(struct cdm_child *me, void *arg)
 
 /*
  * Without anything to reclaim, up to the OOM kill. The high-priority access to
- * the reserves that a victim gets must not open the device either.
+ * the reserves that a victim gets must not open the device either. The programs
+ * are locked in memory, or their pages would be read again and again.
  */
 TEST_F_TIMEOUT(fence, F1_oom_victim, CDM_TIMEOUT)
 {
@@ -148,7 +153,8 @@ TEST_F_TIMEOUT(fence, F1_oom_victim, CDM_TIMEOUT)
 	long leaked = 0;
 	int status;
 
-	ASSERT_EQ(0, cdm_leave_ram(192));
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	ASSERT_EQ(0, cdm_leave_ram(128));
 	self->mark = cdm_mark();
 	ASSERT_EQ(0, cdm_start(&child, eat_all_fn, NULL));
 	/* An unfenced kernel would give the whole device: stop early there. */
