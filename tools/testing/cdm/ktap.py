@@ -85,13 +85,24 @@ def block(lines, name, report):
     return verdicts
 
 
+def merge_skips(name, results, report):
+    """A program that skips everything for one reason is one skip."""
+    causes = {(verdict, reason) for verdict, _, reason in results}
+    if len(results) > 1 and len(causes) == 1 and results[0][0] == "skip":
+        report.add("skip", f"{name}: all {len(results)} tests", results[0][2])
+    else:
+        report.results += results
+
+
 def program(lines, name, status, report):
     if status is None:
         report.add("not ok", name, "did not end")
     if not any(line.startswith(("TAP version 13", "KTAP version 1")) for line in lines):
         report.add("not ok", name, f"no KTAP, exit status {status}")
         return
-    verdicts = block(lines, name, report)
+    own = Report(report.prefix, report.leaks)
+    verdicts = block(lines, name, own)
+    merge_skips(name, own.results, report)
     failed = "not ok" in verdicts
     skipped = set(verdicts) == {"skip"}
     if status is not None and failed != (status != 0) and not (skipped and status == SKIP_STATUS):

@@ -58,9 +58,8 @@ boot() {
 
 # A program that takes the machine down must not hide those after it.
 run_topology() {
-	local topology=$1 out=$LOG/selftest-$FLAVOUR-$1 todo rest part=0 status
+	local topology=$1 out=$WORK/$1 todo rest part=0 status
 	todo=$(programs)
-	rm -f "$out".*
 	while [[ -n $todo ]]; do
 		part=$((part + 1))
 		status=0
@@ -76,9 +75,14 @@ run_topology() {
 	# shellcheck disable=SC2046
 	python3 "$TOOLS/ktap.py" $leaks "$FLAVOUR/$topology/" $(programs) <"$out.ktap" |
 		while read -r line; do result "$line"; done
+	mv "$out.ktap" "$LOG/selftest-$FLAVOUR-$topology.ktap"
+	cat "$out".*.err >"$LOG/selftest-$FLAVOUR-$topology.err"
 }
 
 start_results
+mkdir -p "$BUILD/run"
+WORK=$(mktemp -d "$BUILD/run/XXXXXX")
+trap 'rm -rf "$WORK" ${OWN_RESULTS:+"$RESULTS"}' EXIT
 topologies=${TOPOLOGY:-single two plain}
 if [[ $FLAVOUR == base ]]; then
 	leaks=--leaks
