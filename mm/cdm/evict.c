@@ -76,6 +76,28 @@ static bool cdm_evict_stop(unsigned long deadline)
 }
 
 /*
+ * Is there RAM for another pageblock, free, reclaimable or in exchange for
+ * swap? Beyond that, tenants that come home would drive others out of memory.
+ */
+static bool cdm_ram_is_full(void)
+{
+	return si_mem_available() + get_nr_swap_pages() < pageblock_nr_pages;
+}
+
+static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
+{
+	*nr_moved = 0;
+	if (list_empty(folios))
+		return 0;
+	if (cdm_ram_is_full()) {
+		putback_movable_pages(folios);
+		return -ENOMEM;
+	}
+	return cdm_migrate_folios(folios, NUMA_NO_NODE, MR_MEMORY_HOTPLUG,
+				  nr_moved);
+}
+
+/*
  * One pass over the range. Returns the number of pages that were in use and
  * did not move; *@no_ram says that for some of them there was no RAM.
  */
@@ -93,12 +115,11 @@ static unsigned long cdm_evict_pass(const struct range *range,
 		unsigned int nr_moved;
 		LIST_HEAD(folios);
 
-		/* Time is up: what is left is what was not looked at, too. */
+		/* What is left is what was not looked at, too. */
 		if (cdm_evict_stop(deadline))
 			return ULONG_MAX;
 		nr_left += cdm_collect_block(&pfn, end_pfn, &folios);
-		if (cdm_migrate_folios(&folios, NUMA_NO_NODE, MR_MEMORY_HOTPLUG,
-				       &nr_moved) == -ENOMEM)
+		if (cdm_send_home(&folios, &nr_moved) == -ENOMEM)
 			*no_ram = true;
 		nr_left -= min(nr_left, nr_moved);
 		evac->nr_moved += nr_moved;
@@ -168,8 +189,11 @@ int cdm_evacuate(const struct range *range, unsigned long deadline,
 		msleep(CDM_EVICT_PAUSE);
 	}
 
-	if (nr_left)
+	if (nr_left) {
+		/* The batches of the CPUs hold references, too. */
+		lru_add_drain_all();
 		cdm_evict_report(range, no_ram, evac);
+	}
 	nr_left = cdm_evacuation_left(evac);
 	trace_cdm_evacuate(range->start, range_len(range), evac->nr_moved,
 			   nr_left);

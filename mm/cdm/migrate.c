@@ -28,7 +28,11 @@
 /* Pages that are unmapped at a time: as many as one page table maps. */
 #define CDM_BATCH	512
 
-/* NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. */
+/*
+ * NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. A device
+ * that is full stays as it is: reclaim there would evict what the same call has
+ * just brought in.
+ */
 static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 {
 	const struct migration_target_control *ask = (void *)private;
@@ -36,12 +40,16 @@ static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 
 	if (mtc.nid == NUMA_NO_NODE)
 		mtc.nid = numa_nearest_node(folio_nid(src), N_MEMORY);
+	if (cdm_node(mtc.nid) && !folio_test_hugetlb(src))
+		return __folio_alloc(mtc.gfp_mask & ~__GFP_RECLAIM,
+				     folio_order(src), mtc.nid,
+				     cdm_thisnode_mask(mtc.nid, NULL));
 	return alloc_migration_target(src, (unsigned long)&mtc);
 }
 
 /*
- * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A device node is
- * asked for and no other, RAM may fall back to more distant RAM. Neither
+ * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A node that is asked
+ * for is taken and no other, RAM may fall back to more distant RAM. Neither
  * invokes the OOM killer. Folios that do not move are put back.
  *
  * Returns 0, the number of folios that did not move, or -ENOMEM.
@@ -107,6 +115,7 @@ static void cdm_walk(struct mm_struct *mm, unsigned long start,
 			status[i] = -ENOENT;
 			continue;
 		}
+		__acquire(fw.ptl);	/* by folio_walk_start(), for sparse */
 		if (!is_zero_folio(folio) && !is_huge_zero_folio(folio))
 			visit(folio, &status[i], data);
 		folio_walk_end(&fw, vma);
