@@ -13,7 +13,8 @@
 # make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
 # make edit                     build/src: the hooks as commits
 # make refresh                  write these commits back to patches/
-# make export                   hooks and new files as one mailable series
+# make export   [VERIFY=1]      hooks and new files as one mailable series;
+#                               VERIFY=1 builds each prefix
 # make port NEW=VERSION         try the hooks on another linux-source-6.12
 #
 # FLAVOUR: default, debug, off, base.
@@ -21,7 +22,7 @@
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm

@@ -82,7 +82,7 @@ demo() {
 	step "build the demo" make -C "$TOOLS/demo" -s OUT="$BUILD/demo"
 }
 
-once
+alone "obj/$FLAVOUR"
 config
 if [[ ${WHAT:-} == hooked ]]; then
 	# shellcheck disable=SC2046
@@ -91,6 +91,7 @@ if [[ ${WHAT:-} == hooked ]]; then
 fi
 step "$FLAVOUR: build the kernel" kmake bzImage modules
 install_modules
+alone tools
 init
 selftests
 demo

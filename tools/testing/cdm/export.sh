@@ -106,10 +106,11 @@ verify() {
 }
 
 export_series() {
-	once
+	alone setup
 	step "hooks and new files as commits" commits
 	step "write the series" mails
 	step "checkpatch" checkpatch
+	flock -u 9
 	[[ -z ${VERIFY:-} ]] || step "build each prefix" verify
 	say "$(find "$OUT" -name '*.patch' | wc -l) mails in ${OUT#"$TOP"/}"
 }

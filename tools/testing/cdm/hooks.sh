@@ -4,7 +4,7 @@
 # touched, and nothing is ever half applied. For src.sh and export.sh.
 
 OVERLAY="mm include drivers arch kernel tools/mm tools/testing/selftests Documentation"
-INDEX=$BUILD/src.index
+INDEX=$BUILD/src.index.$$
 
 # The git repository build/src, whatever the user's own configuration says.
 sgit() {

@@ -61,9 +61,9 @@ step() {
 	die "$name failed, see ${log#"$TOP"/}"
 }
 
-# once: hold the lock of the build trees until the script ends.
-once() {
-	exec 9>"$BUILD/.lock"
+# alone NAME: hold a lock until the script ends or asks for another one.
+alone() {
+	exec 9>"$BUILD/$1.lock"
 	flock 9
 }
 

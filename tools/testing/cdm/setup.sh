@@ -73,7 +73,7 @@ repository() {
 }
 
 [[ $TOP != *[[:space:]:]* ]] || die "the path of the checkout must not hold spaces or colons"
-once
+alone setup
 packages
 [[ -e $DL/$SOURCE.tar.xz && -e $BASE && -e $SRC ]] || disk_space
 if [[ ! -e $DL/$SOURCE.tar.xz ]]; then
