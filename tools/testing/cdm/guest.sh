@@ -12,7 +12,7 @@ setup_failed() {
 	exit 97
 }
 
-# online_nodes FILE: every device node must be in this list of nodes.
+# Every device node of the topology must have memory now.
 expect_nodes() {
 	local nid
 	for nid in $CDM_DEVICE_NODES; do

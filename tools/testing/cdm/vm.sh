@@ -98,8 +98,10 @@ memmap_parameters() {
 	done
 }
 
+# An emulated CPU may be slow without being stuck.
 kernel_parameters() {
 	echo "console=ttyS0 nokaslr panic=-1 loglevel=5 $(memmap_parameters)" \
+		"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120" \
 		"CDM_RUN=$RUN CDM_TOP=$TOP ${COMMAND:+CDM_BATCH=1}"
 }
 
