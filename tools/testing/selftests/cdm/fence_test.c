@@ -607,7 +607,7 @@ TEST_F_TIMEOUT(reclaim, device_pressure_spares_ram, CDM_TIMEOUT)
 {
 	struct cdm_load in_ram = { .size = 64 * MIB, .lazy = true };
 	struct cdm_load on_device = {
-		.size = 192 * MIB,
+		.size = 112 * MIB,
 		.mode = MPOL_BIND,
 		.mask = 1UL << cdm_dev(0),
 	};
