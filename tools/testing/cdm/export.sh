@@ -81,7 +81,7 @@ mails() {
 	END
 }
 
-# MAINTAINERS has no entry before the series is accepted.
+# The entry in MAINTAINERS is a patch of its own.
 checkpatch() {
 	GIT_DIR=none "$SRC/scripts/checkpatch.pl" --root="$SRC" --quiet --no-summary \
 		--terse --show-types --ignore FILE_PATH_CHANGES "$OUT"/0*[1-9]-*.patch "$OUT"/0*[1-9]0-*.patch
