@@ -119,6 +119,15 @@ static inline void cdm_build_zonelists(void)
 		__cdm_build_zonelists();
 }
 
+/*
+ * Nobody but its tenants uses a device node, so what they free is not kept for
+ * others on long per-CPU lists, where it would look used.
+ */
+static inline int cdm_pcp_high(struct zone *zone, int high_min, int high_max)
+{
+	return cdm_node(zone_to_nid(zone)) ? high_min : high_max;
+}
+
 /* Device memory is never kernel memory: plain "online" means movable. */
 static inline enum mmop cdm_online_type(int nid, enum mmop online_type)
 {
@@ -211,6 +220,12 @@ static inline unsigned long cdm_file_pages(void)
 	return cdm_enabled() ? __cdm_file_pages() : 0;
 }
 
+/* By reference: with the feature off, not even the order of sums changes. */
+static inline void cdm_exclude_available(long *available)
+{
+	*available -= cdm_free_pages() + cdm_file_pages();
+}
+
 #else /* !CONFIG_COHERENT_DEVICE */
 
 #define CDM_ENTRY(...)
@@ -254,6 +269,11 @@ cdm_reserve_nodemask(const struct zonelist *zonelist, nodemask_t *nodemask)
 
 static inline void cdm_build_zonelists(void)
 {
+}
+
+static inline int cdm_pcp_high(struct zone *zone, int high_min, int high_max)
+{
+	return high_max;
 }
 
 static inline enum mmop cdm_online_type(int nid, enum mmop online_type)
@@ -315,6 +335,10 @@ static inline unsigned long cdm_free_pages(void)
 static inline unsigned long cdm_file_pages(void)
 {
 	return 0;
+}
+
+static inline void cdm_exclude_available(long *available)
+{
 }
 
 static inline void cdm_show_meminfo(struct seq_file *m)
