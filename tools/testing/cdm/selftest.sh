@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # The selftests in the guest: all programs in one boot per topology.
-# Environment: FLAVOUR, TOPOLOGY (default: single, two and plain), TESTS.
+# Environment: FLAVOUR, TOPOLOGY (default: single, two and plain; debug: two and
+# plain), TESTS.
 # On flavour base only the fence tests run (those named after a row of the
 # contract, as F3_tmpfs), and each must fail: so it can see a leak.
 set -euo pipefail
@@ -83,11 +84,12 @@ start_results
 mkdir -p "$BUILD/run"
 WORK=$(mktemp -d "$BUILD/run/XXXXXX")
 trap 'rm -rf "$WORK" ${OWN_RESULTS:+"$RESULTS"}' EXIT
-topologies=${TOPOLOGY:-single two plain}
-if [[ $FLAVOUR == base ]]; then
-	leaks=--leaks
-	topologies=${TOPOLOGY:-single}
-fi
+case $FLAVOUR in
+base) leaks=--leaks topologies=${TOPOLOGY:-single} ;;
+# The checkers make it slow, and two has all that single has.
+debug) topologies=${TOPOLOGY:-two plain} ;;
+*) topologies=${TOPOLOGY:-single two plain} ;;
+esac
 [[ -n $(programs) ]] || die "no selftests are built"
 for t in $topologies; do
 	run_topology "$t"
