@@ -218,12 +218,17 @@ static inline bool cdm_state_has(const char *state, int nid)
 	return cdm_mask(cdm_nodes_parse(buf)) >> nid & 1;
 }
 
-/* On the base the memory is an ordinary node, and there is no driver. */
-static inline bool cdm_is_base(void)
+static inline bool cdm_flavour_is(const char *name)
 {
 	const char *flavour = getenv("CDM_FLAVOUR");
 
-	return flavour && !strcmp(flavour, "base");
+	return flavour && !strcmp(flavour, name);
+}
+
+/* On the base the memory is an ordinary node, and there is no driver. */
+static inline bool cdm_is_base(void)
+{
+	return cdm_flavour_is("base");
 }
 
 static inline char *cdm_topology(void)

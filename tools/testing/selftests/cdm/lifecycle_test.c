@@ -369,9 +369,8 @@ TEST_F_TIMEOUT(life, ten_cycles_with_tenants, CDM_TIMEOUT)
 TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 {
 	struct cdm_load easy_victim = { .size = 64 * MIB };
-	const char *flavour = getenv("CDM_FLAVOUR");
 	/* Long enough to fill RAM, or the tenants left are merely busy. */
-	int deadline_ms = flavour && !strcmp(flavour, "debug") ? 30000 : 5000;
+	int deadline_ms = cdm_flavour_is("debug") ? 30000 : 5000;
 	struct cdm_test_unregister out = {};
 	long kills = cdm_vmstat("oom_kill");
 	size_t size = 320 * MIB;
