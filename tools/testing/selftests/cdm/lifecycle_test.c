@@ -362,14 +362,6 @@ TEST_F_TIMEOUT(life, ten_cycles_with_tenants, CDM_TIMEOUT)
 	expect_usable(_metadata, self->dev, self->total);
 }
 
-/* Long enough to run out of RAM: a debug kernel moves pages slowly. */
-static unsigned int no_ram_deadline_ms(void)
-{
-	const char *flavour = getenv("CDM_FLAVOUR");
-
-	return flavour && !strcmp(flavour, "debug") ? 20000 : 4000;
-}
-
 /*
  * All tenants have to come home, but there is not enough room. It must not be
  * made by killing somebody.
