@@ -89,7 +89,7 @@ checkpatch() {
 
 # Each prefix: the directories that the series touches.
 verify() {
-	local tree=$BUILD/export.tree obj=$BUILD/obj/export c
+	local tree=$BUILD/export.tree obj=$BUILD/obj/export c dirs
 	rm -rf "$tree"
 	sgit worktree prune
 	sgit worktree add -q --detach "$tree" base
@@ -99,7 +99,10 @@ verify() {
 		cp "$(obj default)/.config" "$obj/.config"
 		make -C "$tree" O="$obj" -s olddefconfig
 		sgit log -1 --format=%s "$c"
-		make -C "$tree" O="$obj" -j3 -s mm/ kernel/cgroup/ fs/proc/ drivers/ ||
+		dirs="mm/ kernel/cgroup/ fs/proc/ drivers/base/"
+		[[ ! -e $tree/drivers/cdm ]] || dirs+=" drivers/cdm/"
+		# shellcheck disable=SC2086
+		make -C "$tree" O="$obj" -j3 -s $dirs ||
 			die "does not build: $(sgit log -1 --format=%s "$c")"
 	done
 	sgit worktree remove --force "$tree"
