@@ -8,6 +8,7 @@
 
 #include <linux/cdm-driver.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
@@ -19,6 +20,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "cdm_test_uapi.h"
 
@@ -548,22 +550,31 @@ static int cdm_test_register_spm(const struct range *range, void *data)
  * At unload every range must go, for nobody could unregister it later. If some
  * tenant cannot leave, wait for it rather than lose it.
  */
-static void cdm_test_unregister_all(void)
+static void cdm_test_unregister_work(struct work_struct *work)
 {
+	const unsigned int ms = CDM_TEST_UNREGISTER_MS;
 	unsigned int i;
 
 	mutex_lock(&cdm_test_lock);
 	for (i = 0; i < cdm_test_nr_slots; i++) {
 		struct cdm_test_slot *slot = &cdm_test_slots[i];
 
-		while (slot->mem) {
-			if (cdm_unregister_memory(slot->mem,
-						  CDM_TEST_UNREGISTER_MS, NULL))
-				continue;
-			slot->mem = NULL;
-		}
+		while (slot->mem && cdm_unregister_memory(slot->mem, ms, NULL))
+			msleep(MSEC_PER_SEC);
+		slot->mem = NULL;
 	}
 	mutex_unlock(&cdm_test_lock);
+}
+
+/* In a worker, which no signal to whoever unloads the module can disturb. */
+static void cdm_test_unregister_all(void)
+{
+	struct work_struct work;
+
+	INIT_WORK_ONSTACK(&work, cdm_test_unregister_work);
+	queue_work(system_unbound_wq, &work);
+	flush_work(&work);
+	destroy_work_on_stack(&work);
 }
 
 static int __init cdm_test_init(void)
@@ -580,7 +591,7 @@ static int __init cdm_test_init(void)
 	if (!ret)
 		return 0;
 
-	if (ret == -EINVAL)
+	if (ret == -ENOENT)
 		pr_err("no special purpose memory (Soft Reserved in /proc/iomem): firmware must mark it, or memmap= on the command line\n");
 	cdm_test_unregister_all();
 	misc_deregister(&cdm_test_misc);

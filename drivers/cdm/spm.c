@@ -16,6 +16,7 @@
 struct cdm_spm_walk {
 	cdm_spm_fn fn;
 	void *data;
+	unsigned int nr;	/* resources seen */
 };
 
 /* The end of the stretch from @start on that lies in one proximity domain. */
@@ -40,6 +41,7 @@ static int cdm_spm_visit(struct resource *res, void *arg)
 	struct cdm_spm_walk *walk = arg;
 	int ret = 0;
 
+	walk->nr++;
 	if (start != res->start || end != res->end + 1)
 		pr_info("%pR: special purpose memory trimmed to memory blocks of %#llx bytes\n",
 			res, block_size);
@@ -62,14 +64,16 @@ static int cdm_spm_visit(struct resource *res, void *arg)
  *
  * Context: process context, may sleep. @fn is called without locks and may
  * register the range.
- * Return: what the last call of @fn returned; %-EINVAL if there is no special
+ * Return: what the last call of @fn returned; %-ENOENT if there is no special
  * purpose memory.
  */
 int cdm_walk_spm(cdm_spm_fn fn, void *data)
 {
 	struct cdm_spm_walk walk = { .fn = fn, .data = data };
+	int ret;
 
-	return walk_iomem_res_desc(IORES_DESC_SOFT_RESERVED, IORESOURCE_MEM,
-				   0, -1, &walk, cdm_spm_visit);
+	ret = walk_iomem_res_desc(IORES_DESC_SOFT_RESERVED, IORESOURCE_MEM,
+				  0, -1, &walk, cdm_spm_visit);
+	return walk.nr ? ret : -ENOENT;
 }
 EXPORT_SYMBOL_GPL(cdm_walk_spm);

@@ -18,6 +18,7 @@
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
 #include <linux/sched.h>
+#include <linux/string.h>
 
 struct seq_file;
 
@@ -40,7 +41,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask);
 nodemask_t *__cdm_thisnode_mask(int nid);
 void __cdm_policy_narrow(struct mempolicy *pol);
-bool __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
+void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
 int __cdm_check_mems(const nodemask_t *mems);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 unsigned long __cdm_free_pages(void);
@@ -81,7 +82,10 @@ static inline const nodemask_t *cdm_usable(void)
 	return cdm_enabled() ? &cdm_usable_nodes : &node_states[N_MEMORY];
 }
 
-/* Nodes with memory, including those that are being emptied: statistics. */
+/*
+ * Nodes with memory, including those that are being emptied: for statistics, and
+ * for cpusets, which would forget a node that comes back.
+ */
 static inline const nodemask_t *cdm_present(void)
 {
 	return cdm_enabled() ? &cdm_present_nodes : &node_states[N_MEMORY];
@@ -117,6 +121,19 @@ static inline void cdm_build_zonelists(void)
 {
 	if (cdm_enabled())
 		__cdm_build_zonelists();
+}
+
+/*
+ * Nothing is kept back on a device node: its owner may use it to the last page,
+ * and it adds nothing to the reserves of RAM.
+ */
+static inline bool cdm_no_wmarks(struct zone *zone)
+{
+	if (!cdm_node(zone_to_nid(zone)))
+		return false;
+	memset(zone->_watermark, 0, sizeof(zone->_watermark));
+	zone->watermark_boost = 0;
+	return true;
 }
 
 /*
@@ -182,11 +199,14 @@ static inline void cdm_policy_narrow(struct mempolicy *pol)
 		__cdm_policy_narrow(pol);
 }
 
-/* Rebind without folding onto a device; false: not a matter of devices. */
+/* Rebind without folding onto a device; false: there is no device node. */
 static inline bool cdm_policy_rebind(struct mempolicy *pol,
 				     const nodemask_t *nodes)
 {
-	return cdm_enabled() && __cdm_policy_rebind(pol, nodes);
+	if (!cdm_enabled())
+		return false;
+	__cdm_policy_rebind(pol, nodes);
+	return true;
 }
 
 /* May @mems be the memory nodes of a cpuset? */
@@ -209,21 +229,27 @@ static inline bool cdm_only(const nodemask_t *nodemask)
 	       nodes_subset(*nodemask, cdm_nodes);
 }
 
-/* Pages counted in global statistics that are not RAM. */
-static inline unsigned long cdm_free_pages(void)
+/*
+ * Leave device memory out of what was read from global statistics. By reference:
+ * with the feature off, not even the order of sums changes. The statistics move
+ * on between two reads, hence min().
+ */
+static inline void cdm_exclude_free(unsigned long *nr_pages)
 {
-	return cdm_enabled() ? __cdm_free_pages() : 0;
+	if (cdm_enabled())
+		*nr_pages -= min(*nr_pages, __cdm_free_pages());
 }
 
-static inline unsigned long cdm_file_pages(void)
+static inline void cdm_exclude_file(unsigned long *nr_pages)
 {
-	return cdm_enabled() ? __cdm_file_pages() : 0;
+	if (cdm_enabled())
+		*nr_pages -= min(*nr_pages, __cdm_file_pages());
 }
 
-/* By reference: with the feature off, not even the order of sums changes. */
-static inline void cdm_exclude_available(long *available)
+static inline void cdm_exclude_available(long *nr_pages)
 {
-	*available -= cdm_free_pages() + cdm_file_pages();
+	if (cdm_enabled())
+		*nr_pages -= __cdm_free_pages() + __cdm_file_pages();
 }
 
 #else /* !CONFIG_COHERENT_DEVICE */
@@ -269,6 +295,11 @@ cdm_reserve_nodemask(const struct zonelist *zonelist, nodemask_t *nodemask)
 
 static inline void cdm_build_zonelists(void)
 {
+}
+
+static inline bool cdm_no_wmarks(struct zone *zone)
+{
+	return false;
 }
 
 static inline int cdm_pcp_high(struct zone *zone, int high_min, int high_max)
@@ -327,17 +358,15 @@ static inline bool cdm_only(const nodemask_t *nodemask)
 	return false;
 }
 
-static inline unsigned long cdm_free_pages(void)
+static inline void cdm_exclude_free(unsigned long *nr_pages)
 {
-	return 0;
 }
 
-static inline unsigned long cdm_file_pages(void)
+static inline void cdm_exclude_file(unsigned long *nr_pages)
 {
-	return 0;
 }
 
-static inline void cdm_exclude_available(long *available)
+static inline void cdm_exclude_available(long *nr_pages)
 {
 }
 

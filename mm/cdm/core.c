@@ -164,10 +164,33 @@ static int cdm_online_block(struct memory_block *block, void *arg)
 	return ret < 0 ? ret : 0;
 }
 
-/* Add the memory to its node, which is fenced already, and online it. */
-static int cdm_add_memory(struct cdm_memory *mem, unsigned int flags)
+static int cdm_online(struct cdm_memory *mem)
 {
-	u64 size = range_len(&mem->range);
+	int ret;
+
+	lock_device_hotplug();
+	ret = walk_memory_blocks(mem->range.start, range_len(&mem->range),
+				 NULL, cdm_online_block);
+	unlock_device_hotplug();
+	return ret;
+}
+
+static void cdm_warn_partly(const struct cdm_memory *mem, int ret)
+{
+	pr_warn("%#llx-%#llx: only partly online on node %d, error %d, and does not go offline: unregister it later\n",
+		mem->range.start, mem->range.end, mem->nid, ret);
+}
+
+/*
+ * Add the memory to its node, which is fenced already, and online it; @first:
+ * the node has none so far. What is online may have tenants, so if it does not
+ * come online in full and does not go again either, it stays as it is, fenced,
+ * for the owner to unregister.
+ */
+static int cdm_add_memory(struct cdm_memory *mem, bool first,
+			  unsigned int flags)
+{
+	u64 start = mem->range.start, size = range_len(&mem->range);
 	mhp_t mhp_flags = MHP_NID_IS_MGID;
 	int ret;
 
@@ -179,52 +202,47 @@ static int cdm_add_memory(struct cdm_memory *mem, unsigned int flags)
 		return ret;
 	mem->mgid = ret;
 
-	ret = add_memory_driver_managed(mem->mgid, mem->range.start, size,
+	ret = add_memory_driver_managed(mem->mgid, start, size,
 					CDM_RESOURCE_NAME, mhp_flags);
 	if (ret)
 		goto err_group;
 
-	lock_device_hotplug();
-	ret = walk_memory_blocks(mem->range.start, size, NULL,
-				 cdm_online_block);
-	unlock_device_hotplug();
+	if (first)
+		ret = cdm_sysfs_link(mem->nid, mem->owner);
+	if (!ret)
+		ret = cdm_online(mem);
 	if (!ret)
 		return 0;
 
-	/* Nobody had the time to move in; blocks may be left only by a race. */
-	WARN_ON_ONCE(offline_and_remove_memory(mem->range.start, size));
+	if (first)
+		cdm_sysfs_unlink(mem->nid);
+	if (offline_and_remove_memory(start, size)) {
+		cdm_warn_partly(mem, ret);
+		return 0;
+	}
 err_group:
 	memory_group_unregister(mem->mgid);
 	return ret;
 }
 
-/* Fence the node, then give it memory; @first: it has none so far. */
-static int cdm_populate(struct cdm_memory *mem, bool first, unsigned int flags)
+/* Fence the node unless it is, then give it memory. */
+static int cdm_populate(struct cdm_memory *mem, unsigned int flags)
 {
-	int ret;
+	bool first = !cdm_node_in_use(mem->nid);
+	bool fence = !cdm_node(mem->nid);
+	int ret = 0;
 
-	if (first) {
+	if (fence)
 		ret = cdm_node_add(mem->nid);
-		if (ret)
-			return ret;
-	}
-	ret = cdm_add_memory(mem, flags);
 	if (ret)
-		goto err_node;
-	if (first) {
-		ret = cdm_sysfs_link(mem->nid, mem->owner);
-		if (ret)
-			goto err_memory;
-	}
-	return 0;
+		goto err;
+	ret = cdm_add_memory(mem, first, flags);
+	if (!ret)
+		return 0;
 
-err_memory:
-	WARN_ON_ONCE(offline_and_remove_memory(mem->range.start,
-					       range_len(&mem->range)));
-	memory_group_unregister(mem->mgid);
-err_node:
-	if (first)
+	if (fence)
 		cdm_node_del(mem->nid);
+err:
 	pr_err("%#llx-%#llx: cannot be brought online on node %d: error %d\n",
 	       mem->range.start, mem->range.end, mem->nid, ret);
 	return ret;
@@ -252,7 +270,7 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
 	ret = cdm_claim(mem);
 	if (ret)
 		return ret;
-	ret = cdm_populate(mem, !cdm_node_in_use(mem->nid), flags);
+	ret = cdm_populate(mem, flags);
 	if (ret) {
 		cdm_unclaim(mem);
 		return ret;
@@ -277,13 +295,14 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
  *
  * Context: process context, may sleep. The caller must hold no lock that is
  * taken under the memory hotplug lock.
- * Return: a handle for cdm_unregister_memory(), or an ERR_PTR(), with one line
- * in the log and nothing changed: %-EINVAL not aligned or bad @flags, %-ERANGE
- * not addressable, %-EALREADY registered before, %-EEXIST overlaps with a
- * registered range, %-ENXIO not special purpose memory, %-ENODEV no proximity
- * domain, %-ENOTEMPTY the node has RAM, %-EBUSY claimed by another driver,
- * %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE where the kernel runs without
- * memory_hotplug.memmap_on_memory=1, %-ENOMEM.
+ * Return: a handle for cdm_unregister_memory(); with a warning if some memory
+ * blocks could not be brought online and others not be taken back. Or an
+ * ERR_PTR(), with one line in the log (but for %-ENOMEM) and nothing changed:
+ * %-EINVAL not aligned or bad @flags, %-ERANGE not addressable, %-EALREADY
+ * registered before, %-EEXIST overlaps with a registered range, %-ENXIO not
+ * special purpose memory, %-ENODEV no proximity domain, %-ENOTEMPTY the node has
+ * RAM, %-EBUSY claimed by another driver, %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE
+ * where the kernel runs without memory_hotplug.memmap_on_memory=1, %-ENOMEM.
  */
 struct cdm_memory *cdm_register_memory(struct device *owner,
 				       const struct range *range, int nid,
@@ -384,7 +403,9 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 
 	memory_group_unregister(mem->mgid);
 	cdm_unclaim(mem);
-	if (cdm_node_in_use(mem->nid))
+	/* Memory that another driver has added keeps the node fenced. */
+	if (cdm_node_in_use(mem->nid) ||
+	    node_state(mem->nid, N_COHERENT_DEVICE))
 		cdm_node_open(mem->nid);
 	else
 		cdm_node_del(mem->nid);
@@ -401,7 +422,8 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * act as the default policy. Contents and mappings of tenants are preserved.
  *
  * Context: process context, may sleep beyond the deadline only for the pageblock
- * at hand and for offlining, which finds the memory empty by then.
+ * at hand and for offlining, which finds the memory empty, but for what was
+ * being allocated when the node was closed.
  * Return: 0; or with the node fully usable as before, and @mem still valid:
  * %-EBUSY if tenants are left at the deadline, %-EINTR on a signal, or the
  * error of memory offlining.

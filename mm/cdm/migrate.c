@@ -115,7 +115,6 @@ static void cdm_walk(struct mm_struct *mm, unsigned long start,
 			status[i] = -ENOENT;
 			continue;
 		}
-		__acquire(fw.ptl);	/* by folio_walk_start(), for sparse */
 		if (!is_zero_folio(folio) && !is_huge_zero_folio(folio))
 			visit(folio, &status[i], data);
 		folio_walk_end(&fw, vma);

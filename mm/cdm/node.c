@@ -184,6 +184,10 @@ int cdm_node_add(int nid)
 		return ret;
 
 	mem_hotplug_begin();
+	if (node_state(nid, N_MEMORY)) {
+		mem_hotplug_done();
+		return -ENOTEMPTY;
+	}
 	node_set(nid, cdm_nodes);
 	/* Else they are up to date, and a node without memory is in none. */
 	if (!cdm_enabled())

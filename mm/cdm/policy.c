@@ -41,11 +41,28 @@ static bool cdm_narrow(unsigned short mode, nodemask_t *nodes, nodemask_t *ram,
 	return nodes_intersects(*nodes, *devices);
 }
 
+/*
+ * A task may allocate while its policy changes. It must not see a device node
+ * in a policy without the flag that restricts what it is for, so the flag comes
+ * first and goes last.
+ */
+static void cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes)
+{
+	nodemask_t ram_nodes;
+	bool named;
+
+	named = cdm_narrow(pol->mode, &nodes, &ram_nodes, &cdm_nodes);
+	pol->ram_nodes = ram_nodes;
+	if (named)
+		WRITE_ONCE(pol->flags, pol->flags | MPOL_F_DEVICE);
+	pol->nodes = nodes;
+	if (!named)
+		WRITE_ONCE(pol->flags, pol->flags & ~MPOL_F_DEVICE);
+}
+
 void __cdm_policy_narrow(struct mempolicy *pol)
 {
-	pol->flags &= ~MPOL_F_DEVICE;
-	if (cdm_narrow(pol->mode, &pol->nodes, &pol->ram_nodes, &cdm_nodes))
-		pol->flags |= MPOL_F_DEVICE;
+	cdm_set_nodes(pol, pol->nodes);
 }
 
 /*
@@ -89,13 +106,9 @@ static void cdm_restore(nodemask_t *dst, const struct mempolicy *pol,
 		*dst = ram_new;
 }
 
-bool __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
+void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 {
 	nodemask_t tmp;
-
-	if (!(pol->flags & MPOL_F_DEVICE) &&
-	    !nodes_intersects(*nodes, cdm_nodes))
-		return false;
 
 	if (pol->flags & MPOL_MODE_FLAGS) {
 		cdm_restore(&tmp, pol, nodes, &cdm_nodes);
@@ -104,9 +117,7 @@ bool __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 			  nodes, &cdm_nodes);
 		pol->w.cpuset_mems_allowed = *nodes;
 	}
-	pol->nodes = tmp;
-	__cdm_policy_narrow(pol);
-	return true;
+	cdm_set_nodes(pol, tmp);
 }
 
 /*
