@@ -99,7 +99,8 @@ static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
 
 /*
  * One pass over the range. Returns the number of pages that were in use and
- * did not move; *@no_ram says that for some of them there was no RAM.
+ * did not move; *@no_ram says that for some of them there was no RAM. A pass
+ * that the deadline cuts short does not take back what the one before found.
  */
 static unsigned long cdm_evict_pass(const struct range *range,
 				    unsigned long deadline, bool *no_ram,
@@ -108,22 +109,25 @@ static unsigned long cdm_evict_pass(const struct range *range,
 	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
 	unsigned long pfn = PHYS_PFN(range->start);
 	unsigned long nr_left = 0;
+	bool full = false;
 
-	*no_ram = false;
 	lru_add_drain_all();
 	while (pfn < end_pfn) {
 		unsigned int nr_moved;
 		LIST_HEAD(folios);
 
 		/* What is left is what was not looked at, too. */
-		if (cdm_evict_stop(deadline))
+		if (cdm_evict_stop(deadline)) {
+			*no_ram |= full;
 			return ULONG_MAX;
+		}
 		nr_left += cdm_collect_block(&pfn, end_pfn, &folios);
 		if (cdm_send_home(&folios, &nr_moved) == -ENOMEM)
-			*no_ram = true;
+			full = true;
 		nr_left -= min(nr_left, nr_moved);
 		evac->nr_moved += nr_moved;
 	}
+	*no_ram = full;
 	return nr_left;
 }
 
@@ -180,7 +184,7 @@ int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac)
 {
 	unsigned long nr_left;
-	bool no_ram;
+	bool no_ram = false;
 
 	for (;;) {
 		nr_left = cdm_evict_pass(range, deadline, &no_ram, evac);
