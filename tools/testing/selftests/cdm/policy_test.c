@@ -334,7 +334,8 @@ TEST_F(policy, second_device)
 /*
  * What a task may come to that asks a full device for more: it dies, or some
  * of its pages are evicted to RAM. In any case it is no other task's problem,
- * which on the base it is: there the largest task dies, wherever its memory is.
+ * which on the base it may be: there the largest task dies, wherever its memory
+ * is. Which one that is varies, so that no case here is named after row F17.
  */
 static void expect_dies_alone(struct __test_metadata *_metadata,
 			      struct cdm_child *child, struct cdm_child *other,
@@ -364,7 +365,7 @@ static void expect_dies_alone(struct __test_metadata *_metadata,
 	EXPECT_GE(kills + 1, cdm_vmstat("oom_kill"));
 }
 
-TEST_F_TIMEOUT(policy, F17_full_device_and_bound_task, CDM_TIMEOUT)
+TEST_F_TIMEOUT(policy, full_device_and_bound_task, CDM_TIMEOUT)
 {
 	struct cdm_load load = {
 		.size = FULL,
@@ -393,7 +394,7 @@ static int mbind_load_fn(struct cdm_child *me, void *arg)
 	return 0;
 }
 
-TEST_F_TIMEOUT(policy, F17_full_device_and_bound_mapping, CDM_TIMEOUT)
+TEST_F_TIMEOUT(policy, full_device_and_bound_mapping, CDM_TIMEOUT)
 {
 	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
 	expect_dies_alone(_metadata, &self->child, &self->other, mbind_load_fn,
