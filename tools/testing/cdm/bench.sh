@@ -8,6 +8,7 @@ set -euo pipefail
 mkdir -p "$BUILD/bench"
 step "build the benchmarks" gcc -O2 -Wall -I "$TOP/drivers/cdm" \
 	-o "$BUILD/bench/bench" "$TOOLS/bench/bench.c" -lnuma
-# shellcheck disable=SC2016
-TOPOLOGY=single "$TOOLS/vm.sh" '$CDM_BUILD/bench/bench $CDM_RAM_NODES $CDM_DEVICE_NODES'
-echo "measured with $(cut -d' ' -f2 "$BUILD/accel")"
+accel=$(cut -d' ' -f2 "$BUILD/accel" 2>/dev/null || echo tcg)
+TOPOLOGY=single "$TOOLS/vm.sh" \
+	"\$CDM_BUILD/bench/bench \$CDM_RAM_NODES \$CDM_DEVICE_NODES $accel"
+echo "measured with $accel"

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <numaif.h>
 #include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,9 @@ static double move_driver(unsigned long nr)
 	return migrate(nr, by_driver);
 }
 
+/* An emulator's time means nothing by itself. */
+static bool real_time;
+
 static int ascending(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -162,11 +166,16 @@ static int ascending(const void *a, const void *b)
 static double median(double *t, unsigned long nr, const char *name)
 {
 	const int n = 2 * ROUNDS;
+	double mid;
 
 	qsort(t, n, sizeof(*t), ascending);
-	printf("  %-28s %6lu pages  %8.2f us/page  (%.2f to %.2f)\n", name, nr,
-	       (t[n / 2 - 1] + t[n / 2]) / 2 / nr, t[0] / nr, t[n - 1] / nr);
-	return (t[n / 2 - 1] + t[n / 2]) / 2;
+	mid = (t[n / 2 - 1] + t[n / 2]) / 2;
+	printf("  %-28s %6lu pages  spread %+4.0f %% to %+4.0f %%", name, nr,
+	       100 * (t[0] / mid - 1), 100 * (t[n - 1] / mid - 1));
+	if (real_time)
+		printf("  %8.2f us/page", mid / nr);
+	printf("\n");
+	return mid;
 }
 
 static void compare(unsigned long nr, const char *name_a, double (*a)(unsigned long),
@@ -189,10 +198,11 @@ int main(int argc, char **argv)
 {
 	static const unsigned long sizes[] = { 1, 64, 512, 4096, MAX_PAGES };
 
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
 	ram_node = atoi(argv[1]);
 	device_node = atoi(argv[2]);
+	real_time = !strcmp(argv[3], "kvm");
 	device_fd = open(CDM_TEST_DEVICE, O_RDWR);
 	if (device_fd < 0)
 		fail(CDM_TEST_DEVICE);
