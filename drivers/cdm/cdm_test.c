@@ -11,14 +11,17 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/fs.h>
+#include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/numa.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
@@ -41,10 +44,11 @@ static unsigned int cdm_test_nr_slots;
 
 static struct miscdevice cdm_test_misc;
 
-/* An open file: the page it has pinned, if any. */
+/* An open file: the page it has pinned, if any, and whether it broke the fence. */
 struct cdm_test_file {
-	struct mutex lock;	/* protects page */
+	struct mutex lock;	/* protects the other members */
 	struct page *page;
+	bool breach;
 };
 
 static long cdm_test_info(void __user *arg)
@@ -181,6 +185,89 @@ static long cdm_test_ioc_unregister(void __user *arg)
 	ask.nr_busy = evac.nr_busy;
 	if (copy_to_user(arg, &ask, sizeof(ask)))
 		return -EFAULT;
+	return ret;
+}
+
+static long cdm_test_ioc_unregister_one(void __user *arg)
+{
+	unsigned int i;
+	u64 start;
+	int ret = -ENOENT;
+
+	if (copy_from_user(&start, arg, sizeof(start)))
+		return -EFAULT;
+
+	mutex_lock(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		if (!slot->mem || slot->range.start != start)
+			continue;
+		ret = cdm_unregister_memory(slot->mem, MSEC_PER_SEC, NULL);
+		if (!ret)
+			slot->mem = NULL;
+		break;
+	}
+	mutex_unlock(&cdm_test_lock);
+	return ret;
+}
+
+/* Is [@start, @start + @size) part of a range that is not registered? */
+static bool cdm_test_is_ours(u64 start, u64 size)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		const struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		if (!slot->mem && start >= slot->range.start &&
+		    size <= range_len(&slot->range) &&
+		    start - slot->range.start <= range_len(&slot->range) - size)
+			return true;
+	}
+	return false;
+}
+
+/* As the device sees its memory when the kernel has given it back. */
+static int cdm_test_peek(struct cdm_test_peek *ask)
+{
+	u64 addr, end = ask->start + ask->size;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (addr = ask->start; addr < end; addr += PAGE_SIZE) {
+		const u8 *page = memremap(addr, PAGE_SIZE, MEMREMAP_WB);
+		size_t i;
+
+		if (!page)
+			return -ENOMEM;
+		if (memchr_inv(page, 0, PAGE_SIZE)) {
+			for (i = 0; i < PAGE_SIZE; i++)
+				ask->nr_nonzero += page[i] != 0;
+		}
+		memunmap((void *)page);
+		cond_resched();
+	}
+	return 0;
+}
+
+static long cdm_test_ioc_peek(void __user *arg)
+{
+	struct cdm_test_peek ask;
+	int ret = -EBUSY;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	if (!PAGE_ALIGNED(ask.start) || !PAGE_ALIGNED(ask.size))
+		return -EINVAL;
+
+	ask.nr_nonzero = 0;
+	mutex_lock(&cdm_test_lock);
+	if (cdm_test_is_ours(ask.start, ask.size))
+		ret = cdm_test_peek(&ask);
+	mutex_unlock(&cdm_test_lock);
+	if (!ret && copy_to_user(arg, &ask, sizeof(ask)))
+		ret = -EFAULT;
 	return ret;
 }
 
@@ -445,7 +532,8 @@ out:
 	return ret;
 }
 
-static long cdm_test_ioc_pin(struct cdm_test_file *priv, void __user *arg)
+static long cdm_test_ioc_pin(struct cdm_test_file *priv, void __user *arg,
+			     unsigned int gup_flags)
 {
 	u64 addr;
 	long ret;
@@ -457,7 +545,7 @@ static long cdm_test_ioc_pin(struct cdm_test_file *priv, void __user *arg)
 	if (priv->page)
 		ret = -EBUSY;
 	else
-		ret = pin_user_pages_fast(addr, 1, FOLL_WRITE, &priv->page);
+		ret = pin_user_pages_fast(addr, 1, gup_flags, &priv->page);
 	mutex_unlock(&priv->lock);
 	return ret < 0 ? ret : 0;
 }
@@ -476,9 +564,69 @@ static long cdm_test_ioc_unpin(struct cdm_test_file *priv)
 	return ret;
 }
 
+static bool cdm_test_is_device(const struct zoneref *ref)
+{
+	return node_state(ref->zone->zone_pgdat->node_id, N_COHERENT_DEVICE);
+}
+
+/* Cut what cdm_test_breach() has appended: device zones stand nowhere else. */
+static void cdm_test_mend(void)
+{
+	int nid;
+
+	for_each_online_node(nid) {
+		struct zoneref *ref =
+			NODE_DATA(nid)->node_zonelists[ZONELIST_FALLBACK]._zonerefs;
+
+		while (ref->zone && !cdm_test_is_device(ref))
+			ref++;
+		ref->zone = NULL;
+		ref->zone_idx = 0;
+	}
+}
+
+static void cdm_test_breach_list(struct zonelist *zonelist)
+{
+	struct zoneref *ref = zonelist->_zonerefs;
+	int nid;
+
+	while (ref->zone)
+		ref++;
+	for_each_node_state(nid, N_COHERENT_DEVICE) {
+		ref->zone_idx = ZONE_MOVABLE;
+		ref->zone = &NODE_DATA(nid)->node_zones[ZONE_MOVABLE];
+		ref++;
+	}
+}
+
+/*
+ * Make a hole in the fence, for tests that must see one: what the kernel of a
+ * mistaken patch would do. Only while nobody hotplugs memory.
+ */
+static long cdm_test_ioc_breach(struct cdm_test_file *priv, void __user *arg)
+{
+	u32 on;
+	int nid;
+
+	if (copy_from_user(&on, arg, sizeof(on)))
+		return -EFAULT;
+
+	mutex_lock(&priv->lock);
+	if (on && !priv->breach) {
+		for_each_online_node(nid)
+			cdm_test_breach_list(&NODE_DATA(nid)->node_zonelists[ZONELIST_FALLBACK]);
+	} else if (!on && priv->breach) {
+		cdm_test_mend();
+	}
+	priv->breach = on;
+	mutex_unlock(&priv->lock);
+	return 0;
+}
+
 static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 			   unsigned long arg)
 {
+	struct cdm_test_file *priv = file->private_data;
 	void __user *user = (void __user *)arg;
 
 	switch (cmd) {
@@ -495,9 +643,17 @@ static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 	case CDM_TEST_IOC_UNREGISTER:
 		return cdm_test_ioc_unregister(user);
 	case CDM_TEST_IOC_PIN:
-		return cdm_test_ioc_pin(file->private_data, user);
+		return cdm_test_ioc_pin(priv, user, FOLL_WRITE);
+	case CDM_TEST_IOC_PIN_LONGTERM:
+		return cdm_test_ioc_pin(priv, user, FOLL_WRITE | FOLL_LONGTERM);
 	case CDM_TEST_IOC_UNPIN:
-		return cdm_test_ioc_unpin(file->private_data);
+		return cdm_test_ioc_unpin(priv);
+	case CDM_TEST_IOC_PEEK:
+		return cdm_test_ioc_peek(user);
+	case CDM_TEST_IOC_BREACH:
+		return cdm_test_ioc_breach(priv, user);
+	case CDM_TEST_IOC_UNREGISTER_ONE:
+		return cdm_test_ioc_unregister_one(user);
 	default:
 		return -ENOTTY;
 	}
@@ -521,6 +677,8 @@ static int cdm_test_release(struct inode *inode, struct file *file)
 
 	if (priv->page)
 		unpin_user_page(priv->page);
+	if (priv->breach)
+		cdm_test_mend();
 	kfree(priv);
 	return 0;
 }

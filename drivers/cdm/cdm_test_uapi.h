@@ -94,6 +94,13 @@ struct cdm_test_unregister {
 	__u64 nr_busy;		/* out */
 };
 
+/* What the owner can read in memory that is not registered at the moment. */
+struct cdm_test_peek {
+	__u64 start;		/* physical address */
+	__u64 size;		/* bytes, both multiples of the page size */
+	__u64 nr_nonzero;	/* out: bytes that are not 0 */
+};
+
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
 #define CDM_TEST_IOC_MIGRATE	_IOW('c', 1, struct cdm_test_migrate)
 #define CDM_TEST_IOC_QUERY	_IOW('c', 2, struct cdm_test_query)
@@ -107,5 +114,15 @@ struct cdm_test_unregister {
  */
 #define CDM_TEST_IOC_PIN	_IOW('c', 6, __u64)
 #define CDM_TEST_IOC_UNPIN	_IOW('c', 7, __u64)
+/* The same for good, as RDMA would: FOLL_LONGTERM. UNPIN undoes it. */
+#define CDM_TEST_IOC_PIN_LONGTERM _IOW('c', 8, __u64)
+#define CDM_TEST_IOC_PEEK	_IOWR('c', 9, struct cdm_test_peek)
+/*
+ * Break the fence (not 0) or mend it (0): the device nodes stand at the end of
+ * every ordinary zonelist, as on a kernel without a fence. Mended at close.
+ */
+#define CDM_TEST_IOC_BREACH	_IOW('c', 10, __u32)
+/* Unregister the one range that has this start, within a second. */
+#define CDM_TEST_IOC_UNREGISTER_ONE _IOW('c', 11, __u64)
 
 #endif /* _CDM_TEST_UAPI_H */

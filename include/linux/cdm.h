@@ -15,12 +15,17 @@
 #include <linux/jump_label.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
+#include <linux/migrate_mode.h>
+#include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
+struct alloc_context;
+struct oom_control;
 struct seq_file;
+struct vm_area_struct;
 
 #ifdef CONFIG_COHERENT_DEVICE
 
@@ -30,9 +35,21 @@ DECLARE_STATIC_KEY_FALSE(cdm_key);
 extern nodemask_t cdm_nodes;
 extern nodemask_t cdm_usable_nodes;
 extern nodemask_t cdm_present_nodes;
+extern nodemask_t cdm_granted_nodes;
+extern nodemask_t cdm_weighted_nodes;
+extern bool cdm_mems_changed;
 
 struct zonelist *__cdm_zonelist(int nid, gfp_t gfp,
 				const nodemask_t *nodemask);
+bool __cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+		    nodemask_t *nodemask);
+struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
+			       struct mempolicy *pol, pgoff_t ilx, int nid,
+			       nodemask_t *nodemask);
+void __cdm_note_pages(struct page *page, unsigned long nr_pages,
+		      const nodemask_t *nodemask);
+void __cdm_note_move(struct folio *src, struct folio *dst,
+		     enum migrate_reason reason);
 nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask);
 void __cdm_build_zonelists(void);
@@ -40,9 +57,16 @@ int __cdm_check_online(struct zone *zone);
 nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask);
 nodemask_t *__cdm_thisnode_mask(int nid);
-void __cdm_policy_narrow(struct mempolicy *pol);
+nodemask_t *__cdm_pool_mask(int nid);
+int __cdm_policy_narrow(struct mempolicy *pol);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
+int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
+		      unsigned long end, const struct mempolicy *pol,
+		      unsigned long flags);
 int __cdm_check_mems(const nodemask_t *mems);
+void __cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
+		    const nodemask_t *allowed);
+bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_file_pages(void);
@@ -50,6 +74,18 @@ void cdm_show_meminfo(struct seq_file *m);
 
 /* An entry of an initializer, with its comma; nothing if the feature is off. */
 #define CDM_ENTRY(...)	__VA_ARGS__,
+
+/* The names of the events, in the order of enum vm_event_item. */
+#define CDM_VMSTAT_TEXT							\
+	"cdm_placed_policy", "cdm_placed_pool", "cdm_placed_move",	\
+	"cdm_placed_driver", "cdm_placed_balance",			\
+	"cdm_evicted_reclaim", "cdm_evicted_move",			\
+	"cdm_evicted_driver", "cdm_evicted_balance",			\
+	"cdm_evicted_hotplug", "cdm_evicted_pin",			\
+	"cdm_evicted_failure", "cdm_evicted_other",			\
+	"cdm_refused_full", "cdm_refused_closed", "cdm_refused_kernel",	\
+	"cdm_refused_narrowed", "cdm_refused_cpuset",			\
+	"cdm_refused_file", "cdm_refused_online"
 
 static inline bool cdm_enabled(void)
 {
@@ -99,7 +135,40 @@ static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
 	return cdm_usable();
 }
 
-/* The zonelist to allocate from: only a nodemask names a device node. */
+/* Does a policy, the task's or another, name a device node? */
+static inline bool cdm_policy(const struct mempolicy *pol)
+{
+	return cdm_enabled() && (pol->flags & MPOL_F_DEVICE);
+}
+
+/*
+ * The ordinary zonelist has nothing for @nodemask. If that names a device node,
+ * point @ac to a list that leads there.
+ */
+static inline bool cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+				nodemask_t *nodemask)
+{
+	return cdm_enabled() && nodemask &&
+	       __cdm_redirect(ac, nid, gfp, nodemask);
+}
+
+/* Keep record of pages of a device node; only a nodemask can have named it. */
+static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
+				  const nodemask_t *nodemask)
+{
+	if (cdm_enabled() && page && nodemask)
+		__cdm_note_pages(page, nr_pages, nodemask);
+}
+
+/* Keep record of a migration to, from or between device nodes. */
+static inline void cdm_note_move(struct folio *src, struct folio *dst,
+				 enum migrate_reason reason)
+{
+	if (cdm_node(folio_nid(src)) || cdm_node(folio_nid(dst)))
+		__cdm_note_move(src, dst, reason);
+}
+
+/* The zonelist to search for pages of @nodemask, which may name a device node. */
 static inline struct zonelist *
 cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
 {
@@ -160,14 +229,23 @@ static inline int cdm_check_online(struct zone *zone)
 	return 0;
 }
 
-/* The nodes for an allocation under @pol; @nid is the node to start from. */
+/* The nodes to search for huge pages under @pol, from @nid on. */
 static inline nodemask_t *
 cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 		    nodemask_t *nodemask)
 {
-	if (cdm_enabled() && (pol->flags & MPOL_F_DEVICE))
+	if (cdm_policy(pol))
 		return __cdm_policy_nodemask(pol, ilx, nid, nodemask);
 	return nodemask;
+}
+
+/*
+ * Huge pages that are free on a device node are there for those who name it: a
+ * reservation may count on them only if @nodemask, the task's policy, does.
+ */
+static inline bool cdm_reservable(int nid, const nodemask_t *nodemask)
+{
+	return nodemask || !cdm_node(nid);
 }
 
 /*
@@ -179,7 +257,7 @@ static inline void cdm_shmem_policy(const struct inode *inode,
 				    const struct mempolicy *shared, pgoff_t *ilx)
 {
 	if (cdm_enabled() && !shared && current->mempolicy &&
-	    (current->mempolicy->flags & MPOL_F_DEVICE) &&
+	    cdm_policy(current->mempolicy) &&
 	    !(inode->i_sb->s_flags & SB_KERNMOUNT))
 		*ilx = NO_INTERLEAVE_INDEX;
 }
@@ -192,11 +270,53 @@ static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 	return nodemask;
 }
 
-/* To be called whenever the nodes of a policy have been set. */
-static inline void cdm_policy_narrow(struct mempolicy *pol)
+/* The nodemask for the pages that @nid's own nr_hugepages asks for. */
+static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
+{
+	return cdm_node(nid) ? __cdm_pool_mask(nid) : nodemask;
+}
+
+/*
+ * To be called whenever the nodes of a policy have been set. An error if none
+ * of them can be used.
+ */
+static inline int cdm_policy_narrow(struct mempolicy *pol)
 {
 	if (cdm_enabled() || (pol->flags & MPOL_F_DEVICE))
-		__cdm_policy_narrow(pol);
+		return __cdm_policy_narrow(pol);
+	return 0;
+}
+
+/* The nodes where mbind() finds a page well placed. */
+static inline nodemask_t *cdm_mbind_nodes(struct mempolicy *pol,
+					  nodemask_t *asked)
+{
+	if (cdm_enabled() && pol && nodes_intersects(*asked, cdm_nodes))
+		return &pol->nodes;
+	return asked;
+}
+
+/* Would mbind() only pretend, because page cache does not follow policies? */
+static inline int cdm_check_mbind(struct mm_struct *mm, unsigned long start,
+				  unsigned long end,
+				  const struct mempolicy *pol,
+				  unsigned long flags)
+{
+	if (cdm_enabled() && pol && (pol->flags & MPOL_F_DEVICE))
+		return __cdm_check_mbind(mm, start, end, pol, flags);
+	return 0;
+}
+
+/* Device nodes have weight 0 until somebody writes one. */
+static inline u8 cdm_weight(int nid, u8 weight)
+{
+	return cdm_node(nid) && !node_isset(nid, cdm_weighted_nodes) ?
+	       0 : weight;
+}
+
+static inline void cdm_set_weight(int nid, u8 weight)
+{
+	__assign_bit(nid, cdm_weighted_nodes.bits, weight);
 }
 
 /* Rebind without folding onto a device; false: there is no device node. */
@@ -215,6 +335,23 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 	return cdm_enabled() ? __cdm_check_mems(mems) : 0;
 }
 
+/*
+ * Add the device nodes that the tasks of a cpuset may use, of those that are
+ * @effective: where access is granted only, they must be @allowed explicitly.
+ */
+static inline void cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
+				const nodemask_t *allowed)
+{
+	if (cdm_enabled())
+		__cdm_add_mems(mems, effective, allowed);
+}
+
+/* Must the masks of tasks be computed anew, with all nodes as they were? */
+static inline bool cdm_mems_update(void)
+{
+	return cdm_enabled() && xchg(&cdm_mems_changed, false);
+}
+
 /* What a cpuset moves when its nodes change: RAM to RAM, never to a device. */
 static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 {
@@ -227,6 +364,15 @@ static inline bool cdm_only(const nodemask_t *nodemask)
 {
 	return cdm_enabled() && nodemask &&
 	       nodes_subset(*nodemask, cdm_nodes);
+}
+
+/*
+ * A full device is the end of nobody but the task that asks. If that cannot be
+ * killed, true: fail the allocation.
+ */
+static inline bool cdm_end_oom(const nodemask_t *nodemask)
+{
+	return cdm_only(nodemask) && __cdm_end_oom(nodemask);
 }
 
 /*
@@ -255,6 +401,7 @@ static inline void cdm_exclude_available(long *nr_pages)
 #else /* !CONFIG_COHERENT_DEVICE */
 
 #define CDM_ENTRY(...)
+#define CDM_VMSTAT_TEXT
 
 static inline bool cdm_node(int nid)
 {
@@ -279,6 +426,34 @@ static inline const nodemask_t *cdm_present(void)
 static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
 {
 	return &node_states[N_MEMORY];
+}
+
+static inline bool cdm_policy(const struct mempolicy *pol)
+{
+	return false;
+}
+
+static inline bool cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+				nodemask_t *nodemask)
+{
+	return false;
+}
+
+static inline struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
+					     struct mempolicy *pol, pgoff_t ilx,
+					     int nid, nodemask_t *nodemask)
+{
+	return NULL;
+}
+
+static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
+				  const nodemask_t *nodemask)
+{
+}
+
+static inline void cdm_note_move(struct folio *src, struct folio *dst,
+				 enum migrate_reason reason)
+{
 }
 
 static inline struct zonelist *
@@ -324,6 +499,11 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
+static inline bool cdm_reservable(int nid, const nodemask_t *nodemask)
+{
+	return true;
+}
+
 static inline void cdm_shmem_policy(const struct inode *inode,
 				    const struct mempolicy *shared, pgoff_t *ilx)
 {
@@ -334,7 +514,36 @@ static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 	return nodemask;
 }
 
-static inline void cdm_policy_narrow(struct mempolicy *pol)
+static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
+{
+	return nodemask;
+}
+
+static inline int cdm_policy_narrow(struct mempolicy *pol)
+{
+	return 0;
+}
+
+static inline nodemask_t *cdm_mbind_nodes(struct mempolicy *pol,
+					  nodemask_t *asked)
+{
+	return asked;
+}
+
+static inline int cdm_check_mbind(struct mm_struct *mm, unsigned long start,
+				  unsigned long end,
+				  const struct mempolicy *pol,
+				  unsigned long flags)
+{
+	return 0;
+}
+
+static inline u8 cdm_weight(int nid, u8 weight)
+{
+	return weight;
+}
+
+static inline void cdm_set_weight(int nid, u8 weight)
 {
 }
 
@@ -349,11 +558,26 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 	return 0;
 }
 
+static inline void cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
+				const nodemask_t *allowed)
+{
+}
+
+static inline bool cdm_mems_update(void)
+{
+	return false;
+}
+
 static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 {
 }
 
 static inline bool cdm_only(const nodemask_t *nodemask)
+{
+	return false;
+}
+
+static inline bool cdm_end_oom(const nodemask_t *nodemask)
 {
 	return false;
 }

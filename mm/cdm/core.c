@@ -197,9 +197,13 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 	if (flags & CDM_MEMMAP_ON_DEVICE)
 		mhp_flags |= MHP_MEMMAP_ON_MEMORY;
 
+	ret = cdm_causes_add(&mem->range);
+	if (ret)
+		return ret;
+
 	ret = memory_group_register_static(mem->nid, PFN_UP(size));
 	if (ret < 0)
-		return ret;
+		goto err_causes;
 	mem->mgid = ret;
 
 	ret = add_memory_driver_managed(mem->mgid, start, size,
@@ -208,20 +212,22 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 		goto err_group;
 
 	if (first)
-		ret = cdm_sysfs_link(mem->nid, mem->owner);
+		ret = cdm_sysfs_add(mem->nid, mem->owner);
 	if (!ret)
 		ret = cdm_online(mem);
 	if (!ret)
 		return 0;
 
 	if (first)
-		cdm_sysfs_unlink(mem->nid);
+		cdm_sysfs_del(mem->nid);
 	if (offline_and_remove_memory(start, size)) {
 		cdm_warn_partly(mem, ret);
 		return 0;
 	}
 err_group:
 	memory_group_unregister(mem->mgid);
+err_causes:
+	cdm_causes_del(&mem->range);
 	return ret;
 }
 
@@ -374,12 +380,12 @@ static void cdm_relink(int nid)
 	struct cdm_memory *mem;
 
 	lockdep_assert_held(&cdm_lock);
-	cdm_sysfs_unlink(nid);
+	cdm_sysfs_del(nid);
 	list_for_each_entry(mem, &cdm_memories, list) {
 		if (mem->nid != nid)
 			continue;
-		if (cdm_sysfs_link(nid, mem->owner))
-			pr_warn("node %d: no link to %s\n", nid,
+		if (cdm_sysfs_add(nid, mem->owner))
+			pr_warn("node %d: no link to %s, no files\n", nid,
 				dev_name(mem->owner));
 		return;
 	}
@@ -402,6 +408,7 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 	}
 
 	memory_group_unregister(mem->mgid);
+	cdm_causes_del(&mem->range);
 	cdm_unclaim(mem);
 	/* Memory that another driver has added keeps the node fenced. */
 	if (cdm_node_in_use(mem->nid) ||
@@ -477,6 +484,7 @@ int __cdm_check_online(struct zone *zone)
 
 	if (!cdm_node(nid) || zone_idx(zone) == ZONE_MOVABLE)
 		return 0;
+	cdm_count_refusal(nid, CDM_REFUSE_ONLINE, 0);
 	pr_warn_once("memory of device node %d refused as kernel memory: write online_movable\n",
 		     nid);
 	return -EPERM;

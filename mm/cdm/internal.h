@@ -6,6 +6,7 @@
 #define _MM_CDM_INTERNAL_H
 
 #include <linux/list.h>
+#include <linux/mm_types.h>
 #include <linux/migrate_mode.h>
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
@@ -13,7 +14,32 @@
 
 struct cdm_evacuation;
 struct device;
+struct mempolicy;
 struct resource;
+
+/* Why a page is on a device node; the order of the CDM_PLACED_* events. */
+enum cdm_cause {
+	CDM_BY_NOBODY,		/* free, or a hole in the fence */
+	CDM_BY_POLICY,		/* a memory policy */
+	CDM_BY_POOL,		/* nr_hugepages of the node itself */
+	CDM_BY_MOVE,		/* move_pages(2), migrate_pages(2), mbind(2) */
+	CDM_BY_DRIVER,		/* the owner, for a process */
+	CDM_BY_BALANCE,		/* NUMA balancing */
+	CDM_BY_OWNER,		/* the owner, for itself */
+	CDM_NR_CAUSES
+};
+
+/* Why something did not go to a device node; the order of CDM_REFUSED_*. */
+enum cdm_refusal {
+	CDM_REFUSE_FULL,	/* no free page on the node */
+	CDM_REFUSE_CLOSED,	/* the node is being emptied */
+	CDM_REFUSE_KERNEL,	/* no memory for a VMA: page cache, kernel */
+	CDM_REFUSE_NARROWED,	/* a mask that also holds RAM, or no weight */
+	CDM_REFUSE_CPUSET,	/* not in cpuset.mems, or no RAM there */
+	CDM_REFUSE_FILE,	/* mbind() of page cache */
+	CDM_REFUSE_ONLINE,	/* online_kernel */
+	CDM_NR_REFUSALS
+};
 
 /**
  * struct cdm_memory - one registered range of device memory
@@ -39,7 +65,14 @@ void cdm_node_del(int nid);
 void cdm_node_close(int nid);
 void cdm_node_open(int nid);
 int cdm_nearest_node(int nid, const nodemask_t *nodes);
+nodemask_t *cdm_node_only(int nid, enum cdm_cause cause);
 nodemask_t *cdm_node_with_ram(int nid);
+enum cdm_cause cdm_mask_cause(const nodemask_t *nodemask);
+unsigned int cdm_node_zonelists(int nid);
+
+/* policy.c */
+nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
+			   nodemask_t *nodemask);
 
 /* migrate.c */
 int cdm_migrate_folios(struct list_head *folios, int nid,
@@ -49,11 +82,24 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac);
 
+/* cause.c */
+int cdm_causes_add(const struct range *range);
+void cdm_causes_del(const struct range *range);
+enum cdm_cause cdm_cause(unsigned long pfn);
+void cdm_forget_cause(struct page *page, unsigned long nr_pages);
+void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,
+		    enum cdm_cause cause);
+void cdm_count_refusal(int nid, enum cdm_refusal refusal,
+		       unsigned long nr_pages);
+
+/* audit.c */
+ssize_t cdm_audit(int nid, char *buf);
+
 /* account.c */
 u64 cdm_memmap_size(u64 size);
 
 /* sysfs.c */
-int cdm_sysfs_link(int nid, struct device *owner);
-void cdm_sysfs_unlink(int nid);
+int cdm_sysfs_add(int nid, struct device *owner);
+void cdm_sysfs_del(int nid);
 
 #endif /* _MM_CDM_INTERNAL_H */

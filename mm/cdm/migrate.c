@@ -43,7 +43,7 @@ static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 	if (cdm_node(mtc.nid) && !folio_test_hugetlb(src))
 		return __folio_alloc(mtc.gfp_mask & ~__GFP_RECLAIM,
 				     folio_order(src), mtc.nid,
-				     cdm_thisnode_mask(mtc.nid, NULL));
+				     cdm_node_only(mtc.nid, CDM_BY_DRIVER));
 	return alloc_migration_target(src, (unsigned long)&mtc);
 }
 
@@ -176,7 +176,7 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		lru_add_drain_all();
 		cdm_collect(mm, start, nr_pages, status, &collect);
 	}
-	ret = cdm_migrate_folios(&collect.folios, nid, MR_SYSCALL, &nr_moved);
+	ret = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE, &nr_moved);
 
 	cdm_walk(mm, start, nr_pages, status, cdm_visit_nid, NULL);
 	for (i = 0; i < nr_pages; i++) {
@@ -219,7 +219,10 @@ static int cdm_check_target(struct mm_struct *mm, int nid)
 
 	if (!task)
 		return -ESRCH;
-	return node_isset(nid, allowed) ? 0 : -EACCES;
+	if (node_isset(nid, allowed))
+		return 0;
+	cdm_count_refusal(nid, CDM_REFUSE_CPUSET, 0);
+	return -EACCES;
 }
 
 /**

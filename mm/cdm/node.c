@@ -20,12 +20,13 @@
  * struct cdm_lists - what an allocation that starts from a node may need
  * @zonelists: RAM and device nodes in order of distance, and the node alone;
  *	the same index as pg_data_t.node_zonelists
- * @only: the node alone
+ * @only: the node alone, for each cause: the address of a mask tells why an
+ *	allocation asks for the node
  * @with_ram: the node and all RAM
  */
 struct cdm_lists {
 	struct zonelist zonelists[MAX_ZONELISTS];
-	nodemask_t only;
+	nodemask_t only[CDM_NR_CAUSES];
 	nodemask_t with_ram;
 };
 
@@ -51,6 +52,12 @@ struct zonelist *__cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
 	return &cdm_lists[nid].zonelists[gfp_zonelist(gfp)];
 }
 
+static bool cdm_in_lists(const void *addr)
+{
+	return addr >= (void *)cdm_lists &&
+	       addr < (void *)(cdm_lists + nr_node_ids);
+}
+
 /*
  * High priority allocations drop their nodemask. On a list that holds device
  * nodes this would reach devices that nobody named, so there it is kept.
@@ -58,17 +65,37 @@ struct zonelist *__cdm_zonelist(int nid, gfp_t gfp, const nodemask_t *nodemask)
 nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask)
 {
-	unsigned long start = (unsigned long)cdm_lists;
-	unsigned long end = (unsigned long)(cdm_lists + nr_node_ids);
+	return cdm_in_lists(zonelist) ? nodemask : NULL;
+}
 
-	if ((unsigned long)zonelist >= start && (unsigned long)zonelist < end)
-		return nodemask;
-	return NULL;
+/* The mask of @nid and no other node, for an allocation because of @cause. */
+nodemask_t *cdm_node_only(int nid, enum cdm_cause cause)
+{
+	return &cdm_lists[nid].only[cause];
 }
 
 nodemask_t *__cdm_thisnode_mask(int nid)
 {
-	return &cdm_lists[nid].only;
+	return cdm_node_only(nid, CDM_BY_MOVE);
+}
+
+nodemask_t *__cdm_pool_mask(int nid)
+{
+	return cdm_node_only(nid, CDM_BY_POOL);
+}
+
+/* Why an allocation with @nodemask names a device: by policy, or see above. */
+enum cdm_cause cdm_mask_cause(const nodemask_t *nodemask)
+{
+	const struct cdm_lists *lists;
+	size_t i;
+
+	if (!cdm_in_lists(nodemask))
+		return CDM_BY_POLICY;
+	i = ((void *)nodemask - (void *)cdm_lists) / sizeof(*lists);
+	lists = &cdm_lists[i];
+	return nodemask == &lists->with_ram ? CDM_BY_POLICY :
+					      nodemask - lists->only;
 }
 
 nodemask_t *cdm_node_with_ram(int nid)
@@ -146,6 +173,31 @@ static void cdm_update_nodes(void)
 	nodes_andnot(cdm_usable_nodes, present, cdm_closing_nodes);
 }
 
+static bool cdm_zonelist_holds(struct zonelist *zonelist, int nid)
+{
+	struct zoneref *ref;
+
+	for (ref = zonelist->_zonerefs; ref->zone; ref++) {
+		if (zonelist_node_idx(ref) == nid)
+			return true;
+	}
+	return false;
+}
+
+/* How many ordinary zonelists lead to device node @nid? It should be none. */
+unsigned int cdm_node_zonelists(int nid)
+{
+	unsigned int nr = 0;
+	int node, i;
+
+	for_each_online_node(node) {
+		for (i = 0; i < MAX_ZONELISTS; i++)
+			nr += cdm_zonelist_holds(&NODE_DATA(node)->node_zonelists[i],
+						 nid);
+	}
+	return nr;
+}
+
 /* Called by build_all_zonelists(), with the hotplug lock and interrupts off. */
 void __cdm_build_zonelists(void)
 {
@@ -158,7 +210,7 @@ void __cdm_build_zonelists(void)
 
 static int cdm_alloc_lists(void)
 {
-	int nid;
+	int nid, cause;
 
 	if (cdm_lists)
 		return 0;
@@ -166,8 +218,10 @@ static int cdm_alloc_lists(void)
 	cdm_lists = kvcalloc(nr_node_ids, sizeof(*cdm_lists), GFP_KERNEL);
 	if (!cdm_lists)
 		return -ENOMEM;
-	for_each_node(nid)
-		node_set(nid, cdm_lists[nid].only);
+	for_each_node(nid) {
+		for (cause = 0; cause < CDM_NR_CAUSES; cause++)
+			node_set(nid, cdm_lists[nid].only[cause]);
+	}
 	return 0;
 }
 
@@ -206,6 +260,7 @@ void cdm_node_del(int nid)
 	mem_hotplug_begin();
 	node_clear(nid, cdm_nodes);
 	node_clear(nid, cdm_closing_nodes);
+	node_clear(nid, cdm_granted_nodes);
 	cdm_update_nodes();
 	mem_hotplug_done();
 }

@@ -12,32 +12,42 @@
 #include <linux/cdm.h>
 #include <linux/cpuset.h>
 #include <linux/mempolicy.h>
+#include <linux/mm.h>
 #include <linux/printk.h>
 #include <linux/topology.h>
 
 #include "internal.h"
 
 /*
- * Modes that spread over their nodes or take any of them name a device node
- * only if they name nothing else: numactl --interleave=all means RAM.
+ * Nodes to which an administrator has given a weight. A device node has none
+ * before, which means that weighted interleaving never takes it.
  */
-static bool cdm_mode_is_narrowed(unsigned short mode)
-{
-	return mode == MPOL_INTERLEAVE || mode == MPOL_WEIGHTED_INTERLEAVE ||
-	       mode == MPOL_PREFERRED_MANY;
-}
+nodemask_t cdm_weighted_nodes;
 
 /*
  * Split the nodes of a policy of mode @mode: *@nodes becomes what the policy
  * keeps and *@ram the part of it that is RAM. Returns whether a device node
  * is left in *@nodes.
+ *
+ * Modes that spread over their nodes or take any of them name a device node
+ * only if they name nothing else: numactl --interleave=all means RAM. Weights
+ * are more explicit than a mask: there, a device node needs one.
  */
 static bool cdm_narrow(unsigned short mode, nodemask_t *nodes, nodemask_t *ram,
-		       const nodemask_t *devices)
+		       const nodemask_t *devices, const nodemask_t *weighted)
 {
 	nodes_andnot(*ram, *nodes, *devices);
-	if (cdm_mode_is_narrowed(mode) && !nodes_empty(*ram))
-		*nodes = *ram;
+	switch (mode) {
+	case MPOL_INTERLEAVE:
+	case MPOL_PREFERRED_MANY:
+		if (!nodes_empty(*ram))
+			*nodes = *ram;
+		break;
+	case MPOL_WEIGHTED_INTERLEAVE:
+		nodes_and(*nodes, *nodes, *weighted);
+		nodes_or(*nodes, *nodes, *ram);
+		break;
+	}
 	return nodes_intersects(*nodes, *devices);
 }
 
@@ -46,23 +56,31 @@ static bool cdm_narrow(unsigned short mode, nodemask_t *nodes, nodemask_t *ram,
  * in a policy without the flag that restricts what it is for, so the flag comes
  * first and goes last.
  */
-static void cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes)
+static int cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes)
 {
+	nodemask_t asked = nodes;
 	nodemask_t ram_nodes;
 	bool named;
 
-	named = cdm_narrow(pol->mode, &nodes, &ram_nodes, &cdm_nodes);
+	named = cdm_narrow(pol->mode, &nodes, &ram_nodes, &cdm_nodes,
+			   &cdm_weighted_nodes);
+	if (!nodes_equal(nodes, asked))
+		cdm_count_refusal(first_node(cdm_nodes), CDM_REFUSE_NARROWED,
+				  0);
+	if (nodes_empty(nodes))
+		return -EINVAL;
 	pol->ram_nodes = ram_nodes;
 	if (named)
 		WRITE_ONCE(pol->flags, pol->flags | MPOL_F_DEVICE);
 	pol->nodes = nodes;
 	if (!named)
 		WRITE_ONCE(pol->flags, pol->flags & ~MPOL_F_DEVICE);
+	return 0;
 }
 
-void __cdm_policy_narrow(struct mempolicy *pol)
+int __cdm_policy_narrow(struct mempolicy *pol)
 {
-	cdm_set_nodes(pol, pol->nodes);
+	return cdm_set_nodes(pol, pol->nodes);
 }
 
 /*
@@ -117,34 +135,68 @@ void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 			  nodes, &cdm_nodes);
 		pol->w.cpuset_mems_allowed = *nodes;
 	}
-	cdm_set_nodes(pol, tmp);
+	/* Weights may have gone meanwhile. */
+	if (cdm_set_nodes(pol, tmp)) {
+		nodes_andnot(tmp, *nodes, cdm_nodes);
+		cdm_set_nodes(pol, tmp);
+	}
 }
 
-/*
- * The nodemask for an allocation under a policy that names a device node.
- *
- * Only an allocation for a VMA, one that comes with an interleave index, may
- * have device memory; anything else a task allocates (page cache, page tables,
- * slab) gets the policy without its device nodes, and the default policy if
- * there is nothing else. So does everything while the node is being emptied.
- */
+/* The nodes of a policy less its device nodes; NULL for the default policy. */
+nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
+			   nodemask_t *nodemask)
+{
+	cdm_count_refusal(*nid, ilx == NO_INTERLEAVE_INDEX ?
+			  CDM_REFUSE_KERNEL : CDM_REFUSE_CLOSED, 1);
+	if (cdm_node(*nid))
+		*nid = numa_node_id();
+	return nodemask && !nodes_empty(pol->ram_nodes) ? &pol->ram_nodes : NULL;
+}
+
+/* As __cdm_alloc_pages(), for huge pages that lie ready in a pool. */
 nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask)
 {
-	if (ilx == NO_INTERLEAVE_INDEX ||
-	    !nodes_intersects(pol->nodes, cdm_usable_nodes)) {
-		if (cdm_node(*nid))
-			*nid = numa_node_id();
-		if (nodes_empty(pol->ram_nodes))
-			return NULL;
-		return nodemask ? &pol->ram_nodes : NULL;
-	}
+	if (!nodes_intersects(pol->nodes, cdm_usable_nodes))
+		return cdm_policy_ram(pol, ilx, nid, nodemask);
 
 	/* Preferred or interleaved: this node first, else RAM. */
 	if (!nodemask && cdm_node(*nid))
 		return cdm_node_with_ram(*nid);
 
 	return nodemask;
+}
+
+/* Does page cache, which no policy can place, fill this mapping? */
+static bool cdm_maps_page_cache(const struct vm_area_struct *vma)
+{
+	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
+	       !(vma->vm_ops && vma->vm_ops->set_policy);
+}
+
+/*
+ * A device node is nothing for page cache. Refuse to set a policy that would
+ * have no effect, unless mbind() is asked to move what is there: that it does.
+ */
+int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
+		      unsigned long end, const struct mempolicy *pol,
+		      unsigned long flags)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+
+	if (flags & (MPOL_MF_MOVE | MPOL_MF_MOVE_ALL))
+		return 0;
+	for_each_vma_range(vmi, vma, end) {
+		if (!cdm_maps_page_cache(vma))
+			continue;
+		cdm_count_refusal(first_node(pol->nodes), CDM_REFUSE_FILE,
+				  vma_pages(vma));
+		pr_warn_ratelimited("%s/%d: mbind of a shared file mapping refused: a policy does not place page cache on device nodes, MPOL_MF_MOVE does\n",
+				    current->comm, task_pid_nr(current));
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /*
@@ -166,12 +218,32 @@ void __cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 	cdm_strip_move(from, to, &cdm_nodes);
 }
 
+/*
+ * Nodes to which access is granted explicitly only, and whether the masks of
+ * tasks have yet to follow. Set by access_store(), read without a lock.
+ */
+nodemask_t cdm_granted_nodes;
+bool cdm_mems_changed;
+
+void __cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
+		    const nodemask_t *allowed)
+{
+	nodemask_t devices, denied;
+
+	nodes_and(devices, *effective, cdm_present_nodes);
+	nodes_and(devices, devices, cdm_nodes);
+	nodes_andnot(denied, cdm_granted_nodes, *allowed);
+	nodes_andnot(devices, devices, denied);
+	nodes_or(*mems, *mems, devices);
+}
+
 int __cdm_check_mems(const nodemask_t *mems)
 {
 	if (!nodes_intersects(*mems, cdm_nodes) ||
 	    nodes_intersects(*mems, node_states[N_MEMORY]))
 		return 0;
 
+	cdm_count_refusal(first_node(*mems), CDM_REFUSE_CPUSET, 0);
 	pr_warn_ratelimited("cpuset.mems %*pbl refused: device nodes only, add a node with RAM\n",
 			    nodemask_pr_args(mems));
 	return -EINVAL;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Coherent device memory: sysfs. The link from a node to its owner is described in
+ * Coherent device memory: sysfs. The files are described in
  * Documentation/ABI/testing/sysfs-devices-node-cdm.
  */
+#include <linux/cdm.h>
+#include <linux/cpu.h>
+#include <linux/cpuset.h>
 #include <linux/device.h>
 #include <linux/node.h>
 #include <linux/sysfs.h>
@@ -11,14 +14,74 @@
 
 #define CDM_OWNER_LINK	"coherent_device"
 
-/* Link node @nid to @owner: the device that registered its first range. */
-int cdm_sysfs_link(int nid, struct device *owner)
+static const char * const cdm_access_names[] = { "open", "granted" };
+
+static ssize_t access_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
 {
-	return sysfs_create_link(&node_devices[nid]->dev.kobj, &owner->kobj,
-				 CDM_OWNER_LINK);
+	bool granted = node_isset(dev->id, cdm_granted_nodes);
+
+	return sysfs_emit(buf, "%s\n", cdm_access_names[granted]);
 }
 
-void cdm_sysfs_unlink(int nid)
+/* Tasks that lose access lose what they have on the node as well: to RAM. */
+static ssize_t access_store(struct device *dev, struct device_attribute *attr,
+			    const char *buf, size_t count)
 {
-	sysfs_remove_link(&node_devices[nid]->dev.kobj, CDM_OWNER_LINK);
+	int granted = sysfs_match_string(cdm_access_names, buf);
+
+	if (granted < 0)
+		return granted;
+	assign_bit(dev->id, cdm_granted_nodes.bits, granted);
+	WRITE_ONCE(cdm_mems_changed, true);
+	cpus_read_lock();
+	cpuset_update_active_cpus();
+	cpus_read_unlock();
+	return count;
+}
+static DEVICE_ATTR_RW(access);
+
+static ssize_t audit_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	return cdm_audit(dev->id, buf);
+}
+static DEVICE_ATTR_ADMIN_RO(audit);
+
+static struct attribute *cdm_attrs[] = {
+	&dev_attr_access.attr,
+	&dev_attr_audit.attr,
+	NULL
+};
+
+static const struct attribute_group cdm_group = {
+	.name = "cdm",
+	.attrs = cdm_attrs,
+};
+
+/*
+ * The files of device node @nid, and a link to @owner: the device that has
+ * registered its first range.
+ */
+int cdm_sysfs_add(int nid, struct device *owner)
+{
+	struct kobject *kobj = &node_devices[nid]->dev.kobj;
+	int ret;
+
+	ret = sysfs_create_link(kobj, &owner->kobj, CDM_OWNER_LINK);
+	if (ret)
+		return ret;
+	ret = sysfs_create_group(kobj, &cdm_group);
+	if (ret)
+		sysfs_remove_link(kobj, CDM_OWNER_LINK);
+	return ret;
+}
+
+/* Waits for readers: hold no lock that they take, as that of memory hotplug. */
+void cdm_sysfs_del(int nid)
+{
+	struct kobject *kobj = &node_devices[nid]->dev.kobj;
+
+	sysfs_remove_link(kobj, CDM_OWNER_LINK);
+	sysfs_remove_group(kobj, &cdm_group);
 }

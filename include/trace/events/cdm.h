@@ -64,6 +64,95 @@ TRACE_EVENT(cdm_evacuate,
 		  __entry->nr_left)
 );
 
+#define show_cdm_cause(cause)						\
+	__print_symbolic(cause, { 0, "unknown" }, { 1, "policy" },	\
+			 { 2, "pool" }, { 3, "move" }, { 4, "driver" },	\
+			 { 5, "balance" }, { 6, "owner" })
+
+#define show_cdm_eviction(cause)					\
+	__print_symbolic(cause, { 0, "reclaim" }, { 1, "move" },	\
+			 { 2, "driver" }, { 3, "balance" },		\
+			 { 4, "hotplug" }, { 5, "pin" },		\
+			 { 6, "failure" }, { 7, "other" })
+
+#define show_cdm_refusal(refusal)					\
+	__print_symbolic(refusal, { 0, "full" }, { 1, "closed" },	\
+			 { 2, "kernel" }, { 3, "narrowed" },		\
+			 { 4, "cpuset" }, { 5, "file" }, { 6, "online" })
+
+TRACE_EVENT(cdm_place,
+
+	TP_PROTO(int nid, unsigned long pfn, unsigned long nr_pages, int cause),
+
+	TP_ARGS(nid, pfn, nr_pages, cause),
+
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned long, pfn)
+		__field(unsigned long, nr_pages)
+		__field(int, cause)
+	),
+
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->pfn = pfn;
+		__entry->nr_pages = nr_pages;
+		__entry->cause = cause;
+	),
+
+	TP_printk("nid=%d pfn=%#lx nr_pages=%lu cause=%s",
+		  __entry->nid, __entry->pfn, __entry->nr_pages,
+		  show_cdm_cause(__entry->cause))
+);
+
+TRACE_EVENT(cdm_evict,
+
+	TP_PROTO(int nid, unsigned long pfn, unsigned long nr_pages, int cause),
+
+	TP_ARGS(nid, pfn, nr_pages, cause),
+
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned long, pfn)
+		__field(unsigned long, nr_pages)
+		__field(int, cause)
+	),
+
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->pfn = pfn;
+		__entry->nr_pages = nr_pages;
+		__entry->cause = cause;
+	),
+
+	TP_printk("nid=%d pfn=%#lx nr_pages=%lu cause=%s",
+		  __entry->nid, __entry->pfn, __entry->nr_pages,
+		  show_cdm_eviction(__entry->cause))
+);
+
+TRACE_EVENT(cdm_refuse,
+
+	TP_PROTO(int nid, unsigned long nr_pages, int refusal),
+
+	TP_ARGS(nid, nr_pages, refusal),
+
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned long, nr_pages)
+		__field(int, refusal)
+	),
+
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->nr_pages = nr_pages;
+		__entry->refusal = refusal;
+	),
+
+	TP_printk("nid=%d nr_pages=%lu cause=%s",
+		  __entry->nid, __entry->nr_pages,
+		  show_cdm_refusal(__entry->refusal))
+);
+
 #endif /* _TRACE_CDM_H */
 
 #include <trace/define_trace.h>

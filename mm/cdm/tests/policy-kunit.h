@@ -9,6 +9,7 @@
 #include <kunit/test.h>
 
 #define CDM_DEVICES	0xc
+#define CDM_WEIGHTED	0x8
 
 static nodemask_t cdm_mask(unsigned long bits)
 {
@@ -28,10 +29,12 @@ static void cdm_expect_narrow(struct kunit *test, unsigned short mode,
 			      unsigned long ram, bool named)
 {
 	nodemask_t devices = cdm_mask(CDM_DEVICES);
+	nodemask_t weighted = cdm_mask(CDM_WEIGHTED);
 	nodemask_t mask = cdm_mask(nodes), ram_mask;
 
 	KUNIT_EXPECT_EQ(test, named,
-			cdm_narrow(mode, &mask, &ram_mask, &devices));
+			cdm_narrow(mode, &mask, &ram_mask, &devices,
+				   &weighted));
 	KUNIT_EXPECT_EQ(test, kept, cdm_bits(&mask));
 	KUNIT_EXPECT_EQ(test, ram, cdm_bits(&ram_mask));
 }
@@ -48,7 +51,7 @@ static void cdm_test_narrow_bind(struct kunit *test)
 static void cdm_test_narrow_spread(struct kunit *test)
 {
 	static const unsigned short modes[] = {
-		MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE, MPOL_PREFERRED_MANY,
+		MPOL_INTERLEAVE, MPOL_PREFERRED_MANY,
 	};
 	int i;
 
@@ -58,6 +61,17 @@ static void cdm_test_narrow_spread(struct kunit *test)
 		cdm_expect_narrow(test, modes[i], 0xc, 0xc, 0x0, true);
 		cdm_expect_narrow(test, modes[i], 0x1, 0x1, 0x1, false);
 	}
+}
+
+/* Of the devices only node 3 has a weight. */
+static void cdm_test_narrow_weighted(struct kunit *test)
+{
+	const unsigned short mode = MPOL_WEIGHTED_INTERLEAVE;
+
+	cdm_expect_narrow(test, mode, 0xf, 0xb, 0x3, true);
+	cdm_expect_narrow(test, mode, 0x7, 0x3, 0x3, false);
+	cdm_expect_narrow(test, mode, 0xc, 0x8, 0x0, true);
+	cdm_expect_narrow(test, mode, 0x4, 0x0, 0x0, false);
 }
 
 static void cdm_expect_remap(struct kunit *test, unsigned long src,
@@ -136,6 +150,7 @@ static void cdm_test_strip_move(struct kunit *test)
 static struct kunit_case cdm_policy_cases[] = {
 	KUNIT_CASE(cdm_test_narrow_bind),
 	KUNIT_CASE(cdm_test_narrow_spread),
+	KUNIT_CASE(cdm_test_narrow_weighted),
 	KUNIT_CASE(cdm_test_remap),
 	KUNIT_CASE(cdm_test_restore),
 	KUNIT_CASE(cdm_test_strip_move),

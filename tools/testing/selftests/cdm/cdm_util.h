@@ -338,6 +338,49 @@ static inline long cdm_leaked(struct cdm_mark mark)
 	return used > named ? used : named;
 }
 
+/*
+ * The audit: a number of pages by key, -1 where there is none (on the base, or
+ * while the node has no memory).
+ */
+static inline long cdm_audit(int nid, const char *key)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/cdm/audit", nid);
+	return cdm_field(path, key);
+}
+
+static inline long cdm_audit_all(const char *key)
+{
+	struct cdm_nodes devs = cdm_devs();
+	long sum = 0;
+
+	for (int i = 0; i < devs.nr; i++) {
+		long nr = cdm_audit(devs.nid[i], key);
+
+		if (nr > 0)
+			sum += nr;
+	}
+	return sum;
+}
+
+/*
+ * The judge of the fence: how much on all device nodes is there without a
+ * name, and how many ordinary zonelists lead to them.
+ */
+static inline long cdm_unfenced(void)
+{
+	return cdm_audit_all("kernel") + cdm_audit_all("cause_unknown") +
+	       cdm_audit_all("zonelists");
+}
+
+/* Pages in use on all device nodes, by whatever name. */
+static inline long cdm_audit_used(void)
+{
+	return cdm_audit_all("total") - cdm_audit_all("free");
+}
+
 /* Memory and where it is */
 
 static inline char *cdm_map(size_t size)
@@ -983,6 +1026,17 @@ static inline void cdm_swap_off(void)
 	cdm_write("/sys/block/zram0/reset", "1");
 }
 
+/* Every test ends with the judge: what is left of it on the devices, and why. */
+static inline int cdm_judge(void)
+{
+	if (!cdm_unfenced())
+		return 0;
+	fprintf(stderr, "# unfenced: %ld kernel, %ld unknown, %ld zonelists\n",
+		cdm_audit_all("kernel"), cdm_audit_all("cause_unknown"),
+		cdm_audit_all("zonelists"));
+	return -EPROTO;
+}
+
 /* Every test starts on, and leaves behind, a machine without traces. */
 static inline int cdm_reset(void)
 {
@@ -1002,7 +1056,7 @@ static inline int cdm_reset(void)
 	for (int i = 0; i < devs.nr; i++)
 		cdm_node_hugepages(devs.nid[i], 0);
 	cdm_drop_caches();
-	return err;
+	return err ?: cdm_judge();
 }
 
 #endif /* _CDM_UTIL_H */

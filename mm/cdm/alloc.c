@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: allocation.
+ *
+ * The page allocator looks at its ordinary zonelist first, which holds no device
+ * node; so what nobody named costs nothing. Only where that finds nothing, and
+ * the nodemask names a device node, does it go on with the lists of node.c.
+ * Every page that leaves the free lists of a device node this way is noted there
+ * and then, with the cause (account.c).
+ */
+#define pr_fmt(fmt) "cdm: " fmt
+
+#include <linux/cdm.h>
+#include <linux/huge_mm.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mempolicy.h>
+#include <linux/printk.h>
+#include <linux/sched/signal.h>
+#include <linux/topology.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/*
+ * The first attempt has failed: go on with the list that holds device nodes, if
+ * the nodemask names one. It begins with the same RAM, in order of distance.
+ */
+bool __cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+		    nodemask_t *nodemask)
+{
+	struct zonelist *zonelist = __cdm_zonelist(nid, gfp, nodemask);
+
+	if (zonelist == ac->zonelist)
+		return false;
+	ac->zonelist = zonelist;
+	ac->preferred_zoneref = first_zones_zonelist(zonelist,
+						     ac->highest_zoneidx,
+						     nodemask);
+	return true;
+}
+
+/* The first of several attempts: nothing is reclaimed, and nobody is killed. */
+static struct page *cdm_try_alloc(gfp_t gfp, unsigned int order, int nid,
+				  nodemask_t *nodemask)
+{
+	gfp |= __GFP_NOWARN;
+	gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL);
+	return __alloc_pages_noprof(gfp, order, nid, nodemask);
+}
+
+static bool cdm_huge(unsigned int order)
+{
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
+	       order == HPAGE_PMD_ORDER;
+}
+
+/*
+ * One device node first, else RAM. A huge page on the way is no reason to leave
+ * the node, where there may be small ones.
+ */
+static struct page *cdm_alloc_preferred(gfp_t gfp, unsigned int order, int nid,
+					nodemask_t *nodemask)
+{
+	struct page *page;
+
+	page = cdm_try_alloc(gfp, order, nid, nodemask);
+	if (page || (cdm_huge(order) && !(gfp & __GFP_DIRECT_RECLAIM)))
+		return page;
+	cdm_count_refusal(nid, CDM_REFUSE_FULL, 1 << order);
+	return __alloc_pages_noprof(gfp, order, nid, NULL);
+}
+
+/*
+ * The nodes of @nodes that are no farther from @nid than the nearest device
+ * node of them. Returns whether this leaves out some RAM.
+ */
+static bool cdm_nodes_before_ram(nodemask_t *near, int nid,
+				 const nodemask_t *nodes)
+{
+	nodemask_t devices;
+	int node, dev;
+
+	nodes_and(devices, *nodes, cdm_nodes);
+	nodes_and(devices, devices, cdm_usable_nodes);
+	dev = cdm_nearest_node(nid, &devices);
+	if (dev == NUMA_NO_NODE)
+		return false;
+
+	nodes_clear(*near);
+	for_each_node_mask(node, *nodes) {
+		if (node_distance(nid, node) <= node_distance(nid, dev))
+			node_set(node, *near);
+	}
+	nodes_andnot(devices, *nodes, *near);
+	return nodes_intersects(devices, node_states[N_MEMORY]);
+}
+
+/*
+ * RAM and device nodes in order of distance from @nid. The allocator takes RAM
+ * first, which is right unless some of it is farther than a device node.
+ */
+static struct page *cdm_alloc_bound(gfp_t gfp, unsigned int order, int nid,
+				    nodemask_t *nodemask)
+{
+	struct page *page;
+	nodemask_t near;
+
+	if (cdm_nodes_before_ram(&near, nid, nodemask)) {
+		page = cdm_try_alloc(gfp, order, nid, &near);
+		if (page)
+			return page;
+	}
+	page = __alloc_pages_noprof(gfp, order, nid, nodemask);
+	if (!page)
+		cdm_count_refusal(nid, CDM_REFUSE_FULL, 1 << order);
+	return page;
+}
+
+/*
+ * Allocate under @pol, which names a device node. @nid and @nodemask are what
+ * the mode of the policy makes of it, with a nodemask for MPOL_BIND and
+ * MPOL_PREFERRED_MANY only.
+ *
+ * Only an allocation for a VMA, one that comes with an interleave index, may
+ * have device memory; anything else a task allocates (page cache, page tables,
+ * slab) gets the policy without its device nodes, and the default policy if
+ * there is nothing else. So does everything while the node is being emptied.
+ */
+struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
+			       struct mempolicy *pol, pgoff_t ilx, int nid,
+			       nodemask_t *nodemask)
+{
+	if (ilx == NO_INTERLEAVE_INDEX ||
+	    !nodes_intersects(pol->nodes, cdm_usable_nodes)) {
+		nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
+		return __alloc_pages_noprof(gfp, order, nid, nodemask);
+	}
+	if (nodemask && pol->mode == MPOL_BIND)
+		return cdm_alloc_bound(gfp, order, nid, nodemask);
+	if (nodemask)
+		return cdm_alloc_preferred(gfp, order, nid, nodemask);
+	if (cdm_node(nid))
+		return cdm_alloc_preferred(gfp, order, nid,
+					   cdm_node_only(nid, CDM_BY_POLICY));
+	return __alloc_pages_noprof(gfp, order, nid, NULL);
+}
+
+/* After an allocation that the ordinary lists could not serve. */
+void __cdm_note_pages(struct page *page, unsigned long nr_pages,
+		      const nodemask_t *nodemask)
+{
+	int nid = page_to_nid(page);
+
+	if (cdm_node(nid))
+		cdm_note_alloc(page_to_pfn(page), nr_pages, nid,
+			       cdm_mask_cause(nodemask));
+}
+
+/*
+ * The OOM killer spares this task, or it is a kernel thread at work for a
+ * process. Nobody else is to die for it: it gets a signal, or an error.
+ */
+bool __cdm_end_oom(const nodemask_t *nodemask)
+{
+	pr_warn_ratelimited("%s/%d: device nodes %*pbl are full\n", current->comm,
+			    task_pid_nr(current), nodemask_pr_args(nodemask));
+	if (!(current->flags & PF_KTHREAD))
+		force_sig(SIGBUS);
+	return true;
+}

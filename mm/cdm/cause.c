@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: why a page is where it is.
+ *
+ * One byte for each page of device memory says why it was taken, and whether it
+ * has been used since it was last zeroed. It is written when a page leaves the
+ * free lists by a device zonelist, so a page in use without a cause got there
+ * through a hole in the fence. It is not written when a page is freed, which
+ * would cost every page of the machine; the audit forgets the causes of what it
+ * finds to be free.
+ */
+#include <linux/cdm.h>
+#include <linux/highmem.h>
+#include <linux/memory.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/notifier.h>
+#include <linux/slab.h>
+#include <linux/vmstat.h>
+#include <linux/xarray.h>
+
+#include <trace/events/cdm.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+#define CDM_CAUSE_MASK	0x0f
+#define CDM_USED	0x80	/* may hold what a tenant has written */
+
+/*
+ * The bytes of each section, by its number. A section is there from before its
+ * first page is online until after the last one is gone.
+ */
+static DEFINE_XARRAY(cdm_causes);
+
+static u8 *cdm_cause_byte(unsigned long pfn)
+{
+	u8 *bytes = xa_load(&cdm_causes, pfn_to_section_nr(pfn));
+
+	return bytes ? bytes + pfn % PAGES_PER_SECTION : NULL;
+}
+
+void cdm_causes_del(const struct range *range)
+{
+	unsigned long nr = pfn_to_section_nr(PHYS_PFN(range->start));
+	unsigned long last = pfn_to_section_nr(PHYS_PFN(range->end));
+
+	for (; nr <= last; nr++)
+		kvfree(xa_erase(&cdm_causes, nr));
+}
+
+/* Ranges consist of memory blocks, and these of sections. */
+int cdm_causes_add(const struct range *range)
+{
+	unsigned long nr = pfn_to_section_nr(PHYS_PFN(range->start));
+	unsigned long last = pfn_to_section_nr(PHYS_PFN(range->end));
+
+	for (; nr <= last; nr++) {
+		u8 *bytes = kvzalloc(PAGES_PER_SECTION, GFP_KERNEL);
+
+		if (!bytes || xa_err(xa_store(&cdm_causes, nr, bytes,
+					      GFP_KERNEL))) {
+			kvfree(bytes);
+			cdm_causes_del(range);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+enum cdm_cause cdm_cause(unsigned long pfn)
+{
+	const u8 *byte = cdm_cause_byte(pfn);
+
+	return byte ? READ_ONCE(*byte) & CDM_CAUSE_MASK : CDM_BY_NOBODY;
+}
+
+static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
+			  enum cdm_cause cause)
+{
+	unsigned long end_pfn = pfn + nr_pages;
+
+	while (pfn < end_pfn) {
+		unsigned long next = min(end_pfn, SECTION_ALIGN_UP(pfn + 1));
+		u8 *bytes = cdm_cause_byte(pfn);
+
+		if (bytes)
+			memset(bytes, cause | CDM_USED, next - pfn);
+		pfn = next;
+	}
+}
+
+static bool cdm_has_cause(unsigned long pfn, unsigned long nr_pages)
+{
+	while (nr_pages--) {
+		if (cdm_cause(pfn++))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Forget why the pages of a free block were in use. Under the lock of the zone,
+ * or they might have been taken again, and noted, since they were seen free.
+ */
+void cdm_forget_cause(struct page *page, unsigned long nr_pages)
+{
+	unsigned long pfn = page_to_pfn(page), flags;
+	struct zone *zone = page_zone(page);
+
+	if (!cdm_has_cause(pfn, nr_pages))
+		return;
+	spin_lock_irqsave(&zone->lock, flags);
+	if (PageBuddy(page) && nr_pages <= 1UL << buddy_order(page)) {
+		for (; nr_pages; nr_pages--, pfn++)
+			*cdm_cause_byte(pfn) &= CDM_USED;
+	}
+	spin_unlock_irqrestore(&zone->lock, flags);
+}
+
+static void cdm_count_place(unsigned long pfn, unsigned long nr_pages, int nid,
+			    enum cdm_cause cause)
+{
+	count_vm_events(CDM_PLACED_POLICY + cause - CDM_BY_POLICY, nr_pages);
+	trace_cdm_place(nid, pfn, nr_pages, cause);
+}
+
+/*
+ * Pages have been taken off the free lists of device node @nid. Those that a
+ * folio is to be moved to count when it has been moved.
+ */
+void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,
+		    enum cdm_cause cause)
+{
+	cdm_set_cause(pfn, nr_pages, cause);
+	if (cause == CDM_BY_POLICY || cause == CDM_BY_POOL)
+		cdm_count_place(pfn, nr_pages, nid, cause);
+}
+
+static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
+{
+	switch (reason) {
+	case MR_DEMOTION:
+		return CDM_EVICTED_RECLAIM;
+	case MR_SYSCALL:
+	case MR_MEMPOLICY_MBIND:
+		return CDM_EVICTED_MOVE;
+	case MR_DEVICE:
+		return CDM_EVICTED_DRIVER;
+	case MR_NUMA_MISPLACED:
+		return CDM_EVICTED_BALANCE;
+	case MR_MEMORY_HOTPLUG:
+		return CDM_EVICTED_HOTPLUG;
+	case MR_LONGTERM_PIN:
+		return CDM_EVICTED_PIN;
+	case MR_MEMORY_FAILURE:
+		return CDM_EVICTED_FAILURE;
+	default:
+		return CDM_EVICTED_OTHER;
+	}
+}
+
+/* A folio that moves within its device node is there for the same reason. */
+static enum cdm_cause cdm_move_cause(struct folio *src, struct folio *dst,
+				     enum migrate_reason reason)
+{
+	if (folio_nid(src) == folio_nid(dst))
+		return cdm_cause(folio_pfn(src));
+	switch (reason) {
+	case MR_DEVICE:
+		return CDM_BY_DRIVER;
+	case MR_NUMA_MISPLACED:
+		return CDM_BY_BALANCE;
+	default:
+		return CDM_BY_MOVE;
+	}
+}
+
+/* A folio has moved from @src to @dst, one of which is on a device node. */
+void __cdm_note_move(struct folio *src, struct folio *dst,
+		     enum migrate_reason reason)
+{
+	long nr_pages = folio_nr_pages(dst);
+	int from = folio_nid(src), to = folio_nid(dst);
+	enum vm_event_item event;
+	enum cdm_cause cause;
+
+	if (!cdm_node(to)) {
+		event = cdm_evict_event(reason);
+		count_vm_events(event, nr_pages);
+		trace_cdm_evict(from, folio_pfn(src), nr_pages,
+				event - CDM_EVICTED_RECLAIM);
+		return;
+	}
+	cause = cdm_move_cause(src, dst, reason);
+	cdm_set_cause(folio_pfn(dst), nr_pages, cause);
+	if (from != to)
+		cdm_count_place(folio_pfn(dst), nr_pages, to, cause);
+}
+
+void cdm_count_refusal(int nid, enum cdm_refusal refusal,
+		       unsigned long nr_pages)
+{
+	count_vm_events(CDM_REFUSED_FULL + refusal, nr_pages);
+	trace_cdm_refuse(nid, nr_pages, refusal);
+}
+
+/*
+ * Zero what tenants have left behind. Only pages that were used since the last
+ * time, and not those that are zeroed when they are freed.
+ */
+static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end_pfn = pfn + nr_pages;
+
+	for (; pfn < end_pfn; pfn++) {
+		u8 *byte = cdm_cause_byte(pfn);
+
+		if (!byte || !(*byte & CDM_USED))
+			continue;
+		if (!want_init_on_free()) {
+			struct page *page = pfn_to_page(pfn);
+
+			debug_pagealloc_map_pages(page, 1);
+			clear_highpage_kasan_tagged(page);
+		}
+		*byte = 0;
+		cond_resched();
+	}
+}
+
+/*
+ * Memory that has gone offline is empty and still mapped. Whoever gets it next,
+ * the owner or a tenant of another node, must not see what was there.
+ */
+static int cdm_memory_notify(struct notifier_block *self, unsigned long action,
+			     void *arg)
+{
+	const struct memory_notify *notify = arg;
+
+	if (action == MEM_OFFLINE)
+		cdm_zero_used(notify->start_pfn, notify->nr_pages);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block cdm_memory_nb = {
+	.notifier_call = cdm_memory_notify,
+};
+
+static int __init cdm_cause_init(void)
+{
+	return register_memory_notifier(&cdm_memory_nb);
+}
+subsys_initcall(cdm_cause_init);
