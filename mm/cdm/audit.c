@@ -180,6 +180,15 @@ static void cdm_audit_node(int nid, struct cdm_audit *audit)
 	}
 }
 
+/* The number of pages in use on a node, exactly if nobody takes or frees any. */
+unsigned long cdm_nr_used(int nid)
+{
+	struct cdm_audit audit = { };
+
+	cdm_audit_node(nid, &audit);
+	return audit.total - audit.kind[CDM_FREE] - audit.kind[CDM_OWNER];
+}
+
 /* Audit a node and format the result, one number of pages in each line. */
 ssize_t cdm_audit(int nid, char *buf)
 {

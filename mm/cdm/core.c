@@ -16,9 +16,11 @@
 #include <linux/jiffies.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
+#include <linux/notifier.h>
 #include <linux/numa.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/suspend.h>
 
 #include "internal.h"
 
@@ -489,6 +491,63 @@ int __cdm_check_online(struct zone *zone)
 		     nid);
 	return -EPERM;
 }
+
+static void cdm_open_nodes(void)
+{
+	int nid;
+
+	lockdep_assert_held(&cdm_lock);
+	for_each_node_mask(nid, cdm_nodes)
+		cdm_node_open(nid);
+}
+
+/* Let no tenant in any more, and see whether there are any. */
+static int cdm_close_nodes(void)
+{
+	int nid;
+
+	lockdep_assert_held(&cdm_lock);
+	for_each_node_mask(nid, cdm_nodes)
+		cdm_node_close(nid);
+	for_each_node_mask(nid, cdm_nodes) {
+		unsigned long nr_pages = cdm_nr_used(nid);
+
+		if (!nr_pages)
+			continue;
+		pr_err("hibernation refused: %lu pages in use on device node %d, which loses power\n",
+		       nr_pages, nid);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+/*
+ * The image of a hibernated machine is one of its RAM. What is on a device is
+ * lost with its power, so there must be nothing.
+ */
+static int cdm_pm_notify(struct notifier_block *self, unsigned long action,
+			 void *unused)
+{
+	int ret = 0;
+
+	mutex_lock(&cdm_lock);
+	if (action == PM_HIBERNATION_PREPARE)
+		ret = cdm_close_nodes();
+	if (ret || action == PM_POST_HIBERNATION)
+		cdm_open_nodes();
+	mutex_unlock(&cdm_lock);
+	return notifier_from_errno(ret);
+}
+
+static struct notifier_block cdm_pm_nb = {
+	.notifier_call = cdm_pm_notify,
+};
+
+static int __init cdm_pm_init(void)
+{
+	return register_pm_notifier(&cdm_pm_nb);
+}
+subsys_initcall(cdm_pm_init);
 
 #ifdef CONFIG_CDM_KUNIT_TEST
 #include "tests/core-kunit.h"

@@ -93,6 +93,7 @@ void cdm_count_refusal(int nid, enum cdm_refusal refusal,
 		       unsigned long nr_pages);
 
 /* audit.c */
+unsigned long cdm_nr_used(int nid);
 ssize_t cdm_audit(int nid, char *buf);
 
 /* account.c */
