@@ -10,6 +10,8 @@
 # make selftest [TOPOLOGY= FLAVOUR= TESTS=]    tests from user space
 # make kunit    [FLAVOUR=]      unit tests
 # make bench                    benchmarks
+# make bench-fence [PROFILE=]   what the fence costs, in instructions
+# make fence-table              Documentation/mm/cdm/fence.rst, from make check
 # make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
 # make edit                     build/src: the hooks as commits
 # make refresh                  write these commits back to patches/
@@ -22,13 +24,13 @@
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm
 
 .PHONY: help setup build demo check run shell selftest kunit bench style
-.PHONY: edit refresh export port quiet-build
+.PHONY: edit refresh export port quiet-build bench-fence fence-table
 
 help:
 	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -56,6 +58,14 @@ shell: quiet-build
 	@$(tools)/vm.sh
 
 selftest kunit style bench: build
+	@$(tools)/$@.sh
+
+bench-fence: setup
+	@FLAVOUR=default $(tools)/build.sh
+	@FLAVOUR=base $(tools)/build.sh
+	@$(tools)/$@.sh
+
+fence-table:
 	@$(tools)/$@.sh
 
 edit refresh: setup

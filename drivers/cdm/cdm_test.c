@@ -37,10 +37,11 @@ struct cdm_test_slot {
 	struct cdm_memory *mem;
 };
 
-/* Protects the slots. */
+/* Protects the slots, of which the first are what was found at load. */
 static DEFINE_MUTEX(cdm_test_lock);
 static struct cdm_test_slot cdm_test_slots[CDM_TEST_MAX_RANGES];
 static unsigned int cdm_test_nr_slots;
+static unsigned int cdm_test_nr_found;
 
 static struct miscdevice cdm_test_misc;
 
@@ -188,6 +189,15 @@ static long cdm_test_ioc_unregister(void __user *arg)
 	return ret;
 }
 
+/* Forget parts of ranges that tests had registered. */
+static void cdm_test_drop_slots(void)
+{
+	lockdep_assert_held(&cdm_test_lock);
+	while (cdm_test_nr_slots > cdm_test_nr_found &&
+	       !cdm_test_slots[cdm_test_nr_slots - 1].mem)
+		cdm_test_nr_slots--;
+}
+
 static long cdm_test_ioc_unregister_one(void __user *arg)
 {
 	unsigned int i;
@@ -208,6 +218,7 @@ static long cdm_test_ioc_unregister_one(void __user *arg)
 			slot->mem = NULL;
 		break;
 	}
+	cdm_test_drop_slots();
 	mutex_unlock(&cdm_test_lock);
 	return ret;
 }
@@ -745,6 +756,7 @@ static int __init cdm_test_init(void)
 
 	mutex_lock(&cdm_test_lock);
 	ret = cdm_walk_spm(cdm_test_register_spm, NULL);
+	cdm_test_nr_found = cdm_test_nr_slots;
 	mutex_unlock(&cdm_test_lock);
 	if (!ret)
 		return 0;

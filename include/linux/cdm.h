@@ -58,14 +58,14 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask);
 nodemask_t *__cdm_thisnode_mask(int nid);
 nodemask_t *__cdm_pool_mask(int nid);
-int __cdm_policy_narrow(struct mempolicy *pol);
+int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
 int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 		      unsigned long end, const struct mempolicy *pol,
 		      unsigned long flags);
 int __cdm_check_mems(const nodemask_t *mems);
-void __cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
-		    const nodemask_t *allowed);
+void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+			const nodemask_t *parent);
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 unsigned long __cdm_free_pages(void);
@@ -277,13 +277,14 @@ static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 }
 
 /*
- * To be called whenever the nodes of a policy have been set. An error if none
- * of them can be used.
+ * To be called whenever the nodes of a policy have been set, of those that the
+ * user @asked for. An error if none of them can be used.
  */
-static inline int cdm_policy_narrow(struct mempolicy *pol)
+static inline int cdm_policy_narrow(struct mempolicy *pol,
+				    const nodemask_t *asked)
 {
 	if (cdm_enabled() || (pol->flags & MPOL_F_DEVICE))
-		return __cdm_policy_narrow(pol);
+		return __cdm_policy_narrow(pol, asked);
 	return 0;
 }
 
@@ -336,14 +337,15 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 }
 
 /*
- * Add the device nodes that the tasks of a cpuset may use, of those that are
- * @effective: where access is granted only, they must be @allowed explicitly.
+ * What a cpuset that is given the nodes @allowed takes over from its @parent:
+ * no device node to which access is granted explicitly only, and if it is left
+ * without RAM, no device node at all.
  */
-static inline void cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
-				const nodemask_t *allowed)
+static inline void cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+				    const nodemask_t *parent)
 {
 	if (cdm_enabled())
-		__cdm_add_mems(mems, effective, allowed);
+		__cdm_inherit_mems(mems, allowed, parent);
 }
 
 /* Must the masks of tasks be computed anew, with all nodes as they were? */
@@ -519,7 +521,8 @@ static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 	return nodemask;
 }
 
-static inline int cdm_policy_narrow(struct mempolicy *pol)
+static inline int cdm_policy_narrow(struct mempolicy *pol,
+				    const nodemask_t *asked)
 {
 	return 0;
 }
@@ -558,8 +561,8 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 	return 0;
 }
 
-static inline void cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
-				const nodemask_t *allowed)
+static inline void cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+				    const nodemask_t *parent)
 {
 }
 

@@ -66,7 +66,8 @@ static struct page *cdm_alloc_preferred(gfp_t gfp, unsigned int order, int nid,
 	page = cdm_try_alloc(gfp, order, nid, nodemask);
 	if (page || (cdm_huge(order) && !(gfp & __GFP_DIRECT_RECLAIM)))
 		return page;
-	cdm_count_refusal(nid, CDM_REFUSE_FULL, 1 << order);
+	cdm_count_refusal(cdm_first_device(nodemask), CDM_REFUSE_FULL,
+			  1 << order);
 	return __alloc_pages_noprof(gfp, order, nid, NULL);
 }
 
@@ -112,7 +113,8 @@ static struct page *cdm_alloc_bound(gfp_t gfp, unsigned int order, int nid,
 	}
 	page = __alloc_pages_noprof(gfp, order, nid, nodemask);
 	if (!page)
-		cdm_count_refusal(nid, CDM_REFUSE_FULL, 1 << order);
+		cdm_count_refusal(cdm_first_device(nodemask), CDM_REFUSE_FULL,
+				  1 << order);
 	return page;
 }
 
@@ -139,10 +141,10 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 		return cdm_alloc_bound(gfp, order, nid, nodemask);
 	if (nodemask)
 		return cdm_alloc_preferred(gfp, order, nid, nodemask);
-	if (cdm_node(nid))
-		return cdm_alloc_preferred(gfp, order, nid,
-					   cdm_node_only(nid, CDM_BY_POLICY));
-	return __alloc_pages_noprof(gfp, order, nid, NULL);
+	if (!cdm_node(nid) || !cdm_has_weight(pol, nid))
+		return __alloc_pages_noprof(gfp, order, nid, NULL);
+	return cdm_alloc_preferred(gfp, order, nid,
+				   cdm_node_only(nid, CDM_BY_POLICY));
 }
 
 /* After an allocation that the ordinary lists could not serve. */

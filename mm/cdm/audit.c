@@ -109,8 +109,8 @@ static void cdm_look(struct page *page, struct cdm_finding *found)
 		found->kind = CDM_FREE;
 		if (order <= MAX_PAGE_ORDER)
 			found->nr_pages = 1UL << order;
-	} else if (PageReserved(page)) {
-		found->kind = CDM_OWNER;	/* its memmap */
+	} else if (PageReserved(page) || PageHWPoison(page)) {
+		found->kind = CDM_OWNER;	/* its memmap; out of use */
 		found->cause = CDM_BY_OWNER;
 	} else {
 		cdm_look_at_folio(page, found);

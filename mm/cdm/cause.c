@@ -176,7 +176,10 @@ static enum cdm_cause cdm_move_cause(struct folio *src, struct folio *dst,
 	}
 }
 
-/* A folio has moved from @src to @dst, one of which is on a device node. */
+/*
+ * A folio has moved from @src to @dst, one of which is on a device node. What
+ * mbind() moves is allocated by its policy, and has been counted then.
+ */
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason)
 {
@@ -192,6 +195,8 @@ void __cdm_note_move(struct folio *src, struct folio *dst,
 				event - CDM_EVICTED_RECLAIM);
 		return;
 	}
+	if (from != to && cdm_cause(folio_pfn(dst)) == CDM_BY_POLICY)
+		return;
 	cause = cdm_move_cause(src, dst, reason);
 	cdm_set_cause(folio_pfn(dst), nr_pages, cause);
 	if (from != to)
@@ -214,13 +219,12 @@ static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 	unsigned long end_pfn = pfn + nr_pages;
 
 	for (; pfn < end_pfn; pfn++) {
+		struct page *page = pfn_to_page(pfn);
 		u8 *byte = cdm_cause_byte(pfn);
 
 		if (!byte || !(*byte & CDM_USED))
 			continue;
-		if (!want_init_on_free()) {
-			struct page *page = pfn_to_page(pfn);
-
+		if (!want_init_on_free() && !PageHWPoison(page)) {
 			debug_pagealloc_map_pages(page, 1);
 			clear_highpage_kasan_tagged(page);
 		}

@@ -486,7 +486,7 @@ int __cdm_check_online(struct zone *zone)
 
 	if (!cdm_node(nid) || zone_idx(zone) == ZONE_MOVABLE)
 		return 0;
-	cdm_count_refusal(nid, CDM_REFUSE_ONLINE, 0);
+	cdm_count_refusal(nid, CDM_REFUSE_ONLINE, 1);
 	pr_warn_once("memory of device node %d refused as kernel memory: write online_movable\n",
 		     nid);
 	return -EPERM;

@@ -71,6 +71,8 @@ enum cdm_cause cdm_mask_cause(const nodemask_t *nodemask);
 unsigned int cdm_node_zonelists(int nid);
 
 /* policy.c */
+bool cdm_has_weight(const struct mempolicy *pol, int nid);
+int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
 

@@ -221,7 +221,7 @@ static int cdm_check_target(struct mm_struct *mm, int nid)
 		return -ESRCH;
 	if (node_isset(nid, allowed))
 		return 0;
-	cdm_count_refusal(nid, CDM_REFUSE_CPUSET, 0);
+	cdm_count_refusal(nid, CDM_REFUSE_CPUSET, 1);
 	return -EACCES;
 }
 

@@ -25,22 +25,23 @@
 nodemask_t cdm_weighted_nodes;
 
 /*
- * Split the nodes of a policy of mode @mode: *@nodes becomes what the policy
- * keeps and *@ram the part of it that is RAM. Returns whether a device node
- * is left in *@nodes.
+ * Split the nodes of a policy of mode @mode, of those that the user @asked for:
+ * *@nodes becomes what the policy keeps and *@ram the part of it that is RAM.
+ * Returns whether a device node is left in *@nodes.
  *
  * Modes that spread over their nodes or take any of them name a device node
  * only if they name nothing else: numactl --interleave=all means RAM. Weights
  * are more explicit than a mask: there, a device node needs one.
  */
 static bool cdm_narrow(unsigned short mode, nodemask_t *nodes, nodemask_t *ram,
-		       const nodemask_t *devices, const nodemask_t *weighted)
+		       const nodemask_t *asked, const nodemask_t *devices,
+		       const nodemask_t *weighted)
 {
 	nodes_andnot(*ram, *nodes, *devices);
 	switch (mode) {
 	case MPOL_INTERLEAVE:
 	case MPOL_PREFERRED_MANY:
-		if (!nodes_empty(*ram))
+		if (!nodes_subset(*asked, *devices))
 			*nodes = *ram;
 		break;
 	case MPOL_WEIGHTED_INTERLEAVE:
@@ -56,17 +57,18 @@ static bool cdm_narrow(unsigned short mode, nodemask_t *nodes, nodemask_t *ram,
  * in a policy without the flag that restricts what it is for, so the flag comes
  * first and goes last.
  */
-static int cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes)
+static int cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes,
+			 const nodemask_t *asked)
 {
-	nodemask_t asked = nodes;
-	nodemask_t ram_nodes;
+	nodemask_t ram_nodes, present, all = nodes;
 	bool named;
 
-	named = cdm_narrow(pol->mode, &nodes, &ram_nodes, &cdm_nodes,
+	nodes_and(present, *asked, cdm_present_nodes);
+	named = cdm_narrow(pol->mode, &nodes, &ram_nodes, &present, &cdm_nodes,
 			   &cdm_weighted_nodes);
-	if (!nodes_equal(nodes, asked))
+	if (!nodes_equal(nodes, all))
 		cdm_count_refusal(first_node(cdm_nodes), CDM_REFUSE_NARROWED,
-				  0);
+				  1);
 	if (nodes_empty(nodes))
 		return -EINVAL;
 	pol->ram_nodes = ram_nodes;
@@ -78,9 +80,9 @@ static int cdm_set_nodes(struct mempolicy *pol, nodemask_t nodes)
 	return 0;
 }
 
-int __cdm_policy_narrow(struct mempolicy *pol)
+int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked)
 {
-	return cdm_set_nodes(pol, pol->nodes);
+	return cdm_set_nodes(pol, pol->nodes, asked);
 }
 
 /*
@@ -126,28 +128,47 @@ static void cdm_restore(nodemask_t *dst, const struct mempolicy *pol,
 
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 {
-	nodemask_t tmp;
+	nodemask_t tmp, asked;
 
 	if (pol->flags & MPOL_MODE_FLAGS) {
 		cdm_restore(&tmp, pol, nodes, &cdm_nodes);
+		asked = pol->w.user_nodemask;
 	} else {
 		cdm_remap(&tmp, &pol->nodes, &pol->w.cpuset_mems_allowed,
 			  nodes, &cdm_nodes);
 		pol->w.cpuset_mems_allowed = *nodes;
+		asked = tmp;
 	}
-	/* Weights may have gone meanwhile. */
-	if (cdm_set_nodes(pol, tmp)) {
+	/* Nothing is left: its RAM, or the weights, may have gone meanwhile. */
+	if (cdm_set_nodes(pol, tmp, &asked)) {
 		nodes_andnot(tmp, *nodes, cdm_nodes);
-		cdm_set_nodes(pol, tmp);
+		cdm_set_nodes(pol, tmp, &tmp);
 	}
+}
+
+/* A weight may be taken back from under a policy that counts on it. */
+bool cdm_has_weight(const struct mempolicy *pol, int nid)
+{
+	return pol->mode != MPOL_WEIGHTED_INTERLEAVE ||
+	       node_isset(nid, cdm_weighted_nodes);
+}
+
+/* The device node to blame for a refusal; NUMA_NO_NODE if there is none. */
+int cdm_first_device(const nodemask_t *nodes)
+{
+	nodemask_t devices;
+
+	nodes_and(devices, *nodes, cdm_nodes);
+	return nodes_empty(devices) ? NUMA_NO_NODE : first_node(devices);
 }
 
 /* The nodes of a policy less its device nodes; NULL for the default policy. */
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask)
 {
-	cdm_count_refusal(*nid, ilx == NO_INTERLEAVE_INDEX ?
-			  CDM_REFUSE_KERNEL : CDM_REFUSE_CLOSED, 1);
+	cdm_count_refusal(cdm_first_device(&pol->nodes),
+			  ilx == NO_INTERLEAVE_INDEX ? CDM_REFUSE_KERNEL :
+						       CDM_REFUSE_CLOSED, 1);
 	if (cdm_node(*nid))
 		*nid = numa_node_id();
 	return nodemask && !nodes_empty(pol->ram_nodes) ? &pol->ram_nodes : NULL;
@@ -161,7 +182,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 		return cdm_policy_ram(pol, ilx, nid, nodemask);
 
 	/* Preferred or interleaved: this node first, else RAM. */
-	if (!nodemask && cdm_node(*nid))
+	if (!nodemask && cdm_node(*nid) && cdm_has_weight(pol, *nid))
 		return cdm_node_with_ram(*nid);
 
 	return nodemask;
@@ -170,7 +191,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 /* Does page cache, which no policy can place, fill this mapping? */
 static bool cdm_maps_page_cache(const struct vm_area_struct *vma)
 {
-	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
+	return vma->vm_file && (vma->vm_flags & VM_MAYSHARE) &&
 	       !(vma->vm_ops && vma->vm_ops->set_policy);
 }
 
@@ -225,16 +246,21 @@ void __cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 nodemask_t cdm_granted_nodes;
 bool cdm_mems_changed;
 
-void __cdm_add_mems(nodemask_t *mems, const nodemask_t *effective,
-		    const nodemask_t *allowed)
+void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+			const nodemask_t *parent)
 {
-	nodemask_t devices, denied;
+	nodemask_t ram, devices;
 
-	nodes_and(devices, *effective, cdm_present_nodes);
-	nodes_and(devices, devices, cdm_nodes);
-	nodes_andnot(denied, cdm_granted_nodes, *allowed);
-	nodes_andnot(devices, devices, denied);
-	nodes_or(*mems, *mems, devices);
+	nodes_and(devices, *parent, cdm_nodes);
+	if (nodes_empty(*allowed))
+		nodes_andnot(devices, devices, cdm_granted_nodes);
+	else
+		nodes_and(devices, devices, *allowed);
+
+	nodes_andnot(ram, *mems, cdm_nodes);
+	if (nodes_empty(ram) || nodes_empty(*allowed))
+		nodes_andnot(ram, *parent, cdm_nodes);
+	nodes_or(*mems, ram, devices);
 }
 
 int __cdm_check_mems(const nodemask_t *mems)
@@ -243,7 +269,7 @@ int __cdm_check_mems(const nodemask_t *mems)
 	    nodes_intersects(*mems, node_states[N_MEMORY]))
 		return 0;
 
-	cdm_count_refusal(first_node(*mems), CDM_REFUSE_CPUSET, 0);
+	cdm_count_refusal(first_node(*mems), CDM_REFUSE_CPUSET, 1);
 	pr_warn_ratelimited("cpuset.mems %*pbl refused: device nodes only, add a node with RAM\n",
 			    nodemask_pr_args(mems));
 	return -EINVAL;

@@ -30,10 +30,10 @@ static void cdm_expect_narrow(struct kunit *test, unsigned short mode,
 {
 	nodemask_t devices = cdm_mask(CDM_DEVICES);
 	nodemask_t weighted = cdm_mask(CDM_WEIGHTED);
-	nodemask_t mask = cdm_mask(nodes), ram_mask;
+	nodemask_t mask = cdm_mask(nodes), asked = mask, ram_mask;
 
 	KUNIT_EXPECT_EQ(test, named,
-			cdm_narrow(mode, &mask, &ram_mask, &devices,
+			cdm_narrow(mode, &mask, &ram_mask, &asked, &devices,
 				   &weighted));
 	KUNIT_EXPECT_EQ(test, kept, cdm_bits(&mask));
 	KUNIT_EXPECT_EQ(test, ram, cdm_bits(&ram_mask));

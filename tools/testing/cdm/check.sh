@@ -34,7 +34,10 @@ for f in default base off debug; do
 		stage "selftests" "$TOOLS/selftest.sh"
 		stage "demo" check "demo" "$TOOLS/demo.sh"
 		;;
-	base) stage "the tests see a leak" flavour base "$TOOLS/selftest.sh" ;;
+	base)
+		stage "the tests see a leak" flavour base "$TOOLS/selftest.sh"
+		stage "the table" check "fence.rst is of this run" "$TOOLS/fence-table.sh" --check
+		;;
 	off) stage "off is off" "$TOOLS/off.sh" ;;
 	debug)
 		stage "kunit, debug" flavour debug "$TOOLS/kunit.sh"

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # Run a command in a fresh virtual machine, or a shell if there is none.
 #   vm.sh [COMMAND]
-# Environment: FLAVOUR, TOPOLOGY, TIMEOUT (s), ACCEL (kvm or tcg).
+# Environment: FLAVOUR, TOPOLOGY, TIMEOUT (s), ACCEL (kvm, tcg, or icount: one
+# thread, and a clock that counts instructions), KERNEL_ARGS and QEMU_ARGS (more
+# arguments), and what a test of that name reads: CDM_STRESS_SECONDS.
+# The guest has an empty disk of its own, /dev/vda.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
 set -euo pipefail
@@ -16,6 +19,7 @@ OBJ=$(obj "$FLAVOUR")
 KERNEL=$OBJ/arch/x86/boot/bzImage
 GIB=$((1 << 30))
 KEEP_LOGS=60
+DISK_MIB=2048
 
 # The topology, by node: ram or device, MiB, CPUs or nearest RAM node.
 kind=() mib=() arg=()
@@ -102,7 +106,7 @@ memmap_parameters() {
 kernel_parameters() {
 	echo "console=ttyS0 nokaslr panic=-1 loglevel=5 $(memmap_parameters)" \
 		"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120" \
-		"CDM_RUN=$RUN CDM_TOP=$TOP ${COMMAND:+CDM_BATCH=1}"
+		"CDM_RUN=$RUN CDM_TOP=$TOP ${COMMAND:+CDM_BATCH=1} ${KERNEL_ARGS:-}"
 }
 
 # accelerator: kvm if a guest really boots with it, asked once per machine.
@@ -132,6 +136,7 @@ write_script() {
 	export CDM_TOPOLOGY=$TOPOLOGY CDM_FLAVOUR=$FLAVOUR
 	export CDM_RAM_NODES="$(nodes ram)" CDM_DEVICE_NODES="$(nodes device)"
 	export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_OBJ=$OBJ
+	export CDM_STRESS_SECONDS=${CDM_STRESS_SECONDS:-}
 	. $TOOLS/guest.sh
 	cd $TOP
 	END
@@ -155,6 +160,8 @@ if [[ $ACCEL == kvm ]]; then
 else
 	# Without erms and fsrm the kernel copies by words, not byte by byte.
 	cpu="-accel tcg,thread=multi -cpu max,-erms,-fsrm"
+	[[ $ACCEL != icount ]] || cpu="${cpu/multi/single} -seed 1 \
+		-icount shift=0,sleep=off -rtc base=2020-01-01,clock=vm"
 fi
 
 mkdir -p "$BUILD/run"
@@ -164,6 +171,7 @@ CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
 find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
 write_script >"$RUN/guest.sh"
+truncate -s "${DISK_MIB}M" "$RUN/disk"
 echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
 
 # shellcheck disable=SC2054,SC2206,SC2207
@@ -173,8 +181,10 @@ qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
 	-append "$(kernel_parameters)"
 	-chardev "file,id=console,path=$CONSOLE,append=on" -serial chardev:console
 	-device virtio-serial-pci -device virtserialport,nr=1,chardev=report
+	-drive "if=none,id=disk,format=raw,cache=unsafe,file=$RUN/disk"
+	-device virtio-blk-pci,drive=disk
 	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
-	-device virtio-9p-pci,fsdev=host,mount_tag=host)
+	-device virtio-9p-pci,fsdev=host,mount_tag=host ${QEMU_ARGS:-})
 
 if [[ -n $COMMAND ]]; then
 	python3 "$TOOLS/relay.py" "$TIMEOUT" "$CONSOLE" "${qemu[@]}" \

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What proves the fence: the audit of a node, the counters and tracepoints, and
+ * who has access to a node.
+ */
+#include <sys/mount.h>
+
+#include "cdm_util.h"
+
+#define SIZE	(8 * MIB)
+#define PAGES	((long)(SIZE / PAGE))
+#define SEED	5
+#define TRACING	"/sys/kernel/tracing"
+
+FIXTURE(audit) {
+	int dev;
+	int breach;		/* file that broke the fence, or -1 */
+	struct cdm_child child;
+	struct cdm_child other;
+};
+
+FIXTURE_SETUP(audit)
+{
+	self->breach = -1;
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "nothing to audit without a fence");
+	self->dev = cdm_dev(0);
+}
+
+FIXTURE_TEARDOWN(audit)
+{
+	__u32 off = 0;
+
+	if (self->breach >= 0) {
+		ioctl(self->breach, CDM_TEST_IOC_BREACH, &off);
+		close(self->breach);
+	}
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (self->other.pid)
+		cdm_kill(&self->other);
+	EXPECT_EQ(0, cdm_reset());
+}
+
+static const char *node_file(int nid, const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cdm/%s",
+		 nid, name);
+	return path;
+}
+
+TEST_F(audit, audit_of_empty_node)
+{
+	long total = cdm_node_meminfo(self->dev, "MemTotal") / 4;
+
+	EXPECT_EQ(total, cdm_audit(self->dev, "total"));
+	EXPECT_EQ(total, cdm_audit(self->dev, "free"));
+	EXPECT_EQ(0, cdm_audit(self->dev, "zonelists"));
+}
+
+TEST_F(audit, audit_of_anon)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "anon"));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_policy"));
+	munmap(addr, SIZE);
+	EXPECT_EQ(0, cdm_audit_used());
+}
+
+TEST_F(audit, audit_of_thp)
+{
+	char *addr = cdm_map_huge(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, 1UL << self->dev, 0));
+	cdm_touch(addr, SIZE);
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "anon"));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_policy"));
+}
+
+TEST_F(audit, audit_of_shmem)
+{
+	char *addr = cdm_map_shared(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, 1UL << self->dev, 0));
+	cdm_touch(addr, SIZE);
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "shmem"));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_policy"));
+}
+
+TEST_F(audit, audit_of_file)
+{
+	char *addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, cdm_open_big(SIZE),
+			  0);
+
+	ASSERT_NE(MAP_FAILED, addr);
+	cdm_fault_in(addr, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	EXPECT_LE(PAGES, cdm_audit(self->dev, "file"));
+	EXPECT_LE(PAGES, cdm_audit(self->dev, "cause_move"));
+	EXPECT_EQ(0, cdm_audit(self->dev, "transit"));
+}
+
+TEST_F(audit, audit_of_hugetlb)
+{
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 4));
+	EXPECT_EQ(4 * 512, cdm_audit(self->dev, "hugetlb"));
+	EXPECT_EQ(4 * 512, cdm_audit(self->dev, "cause_pool"));
+}
+
+TEST_F(audit, audit_of_driver)
+{
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	cdm_touch(addr, SIZE);
+	ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "anon"));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_driver"));
+}
+
+/* The causes of pages that are free again are forgotten, and not mixed up. */
+TEST_F(audit, audit_of_reused_pages)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	munmap(addr, SIZE);
+	addr = cdm_map(SIZE);
+	cdm_touch(addr, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_move"));
+	EXPECT_EQ(0, cdm_audit(self->dev, "cause_policy"));
+}
+
+/* A fence that is broken on purpose: the audit must see it, before and after. */
+TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
+{
+	struct cdm_load load = { .size = 96 * MIB };
+	__u32 on = 1;
+
+	ASSERT_EQ(0, cdm_leave_ram(48));
+	self->breach = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->breach);
+	ASSERT_EQ(0, ioctl(self->breach, CDM_TEST_IOC_BREACH, &on));
+	EXPECT_LT(0, cdm_audit(self->dev, "zonelists"));
+	ASSERT_NE(NULL, cdm_load_start(&self->child, &load));
+	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
+	EXPECT_NE(0, cdm_unfenced());
+	on = 0;
+	ASSERT_EQ(0, ioctl(self->breach, CDM_TEST_IOC_BREACH, &on));
+	EXPECT_EQ(0, cdm_audit_all("zonelists"));
+	cdm_kill(&self->child);
+	self->child.pid = 0;
+	/* Others have got in, too: the node has to be emptied. */
+	cdm_node_hugepages(cdm_ram(0), 0);
+	for (int i = 0; i < cdm_devs().nr; i++)
+		EXPECT_EQ(0, cdm_unregister(cdm_dev(i), 60000, NULL));
+	EXPECT_EQ(0, cdm_register_all());
+	EXPECT_EQ(0, cdm_unfenced());
+}
+
+static int read_audit_fn(struct cdm_child *me, void *arg)
+{
+	long nr = 0;
+	char buf[4096];
+
+	cdm_say(me, 0);
+	while (kill(getppid(), 0) == 0) {
+		int ret = cdm_read(node_file(*(int *)arg, "audit"), buf,
+				   sizeof(buf));
+		struct pollfd pfd = { .fd = me->in, .events = POLLIN };
+
+		if (ret > 0 && !strstr(buf, "cause_unknown"))
+			return 1;
+		if (ret < 0 && ret != -ENOENT && ret != -ENODEV)
+			return 2;
+		nr += ret > 0;
+		if (poll(&pfd, 1, 0))
+			return nr ? 0 : 3;
+	}
+	return 0;
+}
+
+/* The node comes and goes while two others read. */
+TEST_F_TIMEOUT(audit, audit_during_hotplug, CDM_TIMEOUT)
+{
+	int status;
+
+	ASSERT_EQ(0, cdm_start(&self->child, read_audit_fn, &self->dev));
+	ASSERT_EQ(0, cdm_start(&self->other, read_audit_fn, &self->dev));
+	ASSERT_EQ(0, cdm_hear(&self->child));
+	ASSERT_EQ(0, cdm_hear(&self->other));
+	for (int i = 0; i < 5; i++) {
+		char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+		ASSERT_NE(NULL, addr);
+		ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+		EXPECT_EQ(-1, cdm_audit(self->dev, "total"));
+		ASSERT_EQ(0, cdm_register_all());
+		EXPECT_LT(0, cdm_audit(self->dev, "total"));
+		munmap(addr, SIZE);
+	}
+	cdm_say(&self->child, 0);
+	cdm_say(&self->other, 0);
+	status = cdm_wait(&self->child);
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	status = cdm_wait(&self->other);
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	self->child.pid = 0;
+	self->other.pid = 0;
+}
+
+static int open_as_nobody_fn(struct cdm_child *me, void *arg)
+{
+	if (setuid(65534))
+		return 2;
+	return open(node_file(*(int *)arg, "audit"), O_RDONLY) < 0 &&
+	       errno == EACCES ? 0 : 1;
+}
+
+TEST_F(audit, audit_is_for_root)
+{
+	int status;
+
+	ASSERT_EQ(0, cdm_start(&self->child, open_as_nobody_fn, &self->dev));
+	status = cdm_wait(&self->child);
+	self->child.pid = 0;
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+/* Counters */
+
+struct count {
+	const char *key;
+	long before;
+};
+
+static struct count count(const char *key)
+{
+	return (struct count){ key, cdm_vmstat(key) };
+}
+
+static long counted(struct count count)
+{
+	return cdm_vmstat(count.key) - count.before;
+}
+
+TEST_F(audit, counters_of_placement)
+{
+	struct count policy = count("cdm_placed_policy");
+	struct count pool = count("cdm_placed_pool");
+	struct count move = count("cdm_placed_move");
+	struct count driver = count("cdm_placed_driver");
+	struct count balance = count("cdm_placed_balance");
+	char *addr = cdm_map_on(self->dev, SIZE, SEED), *ram = cdm_map(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	EXPECT_EQ(PAGES, counted(policy));
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 2));
+	EXPECT_EQ(2 * 512, counted(pool));
+	cdm_touch(ram, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(ram, SIZE, self->dev));
+	EXPECT_EQ(PAGES, counted(move));
+	ASSERT_EQ(0, cdm_migrate(ram, SIZE, CDM_TEST_NID_RAM, NULL));
+	ASSERT_EQ(0, cdm_migrate(ram, SIZE, self->dev, NULL));
+	EXPECT_EQ(PAGES, counted(driver));
+	EXPECT_EQ(PAGES, counted(policy));
+	EXPECT_EQ(0, counted(balance));
+}
+
+TEST_F_TIMEOUT(audit, counters_of_eviction, CDM_TIMEOUT)
+{
+	struct count reclaim = count("cdm_evicted_reclaim");
+	struct count move = count("cdm_evicted_move");
+	struct count driver = count("cdm_evicted_driver");
+	struct count hotplug = count("cdm_evicted_hotplug");
+	struct count pin = count("cdm_evicted_pin");
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 at = (uintptr_t)addr;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, cdm_ram(0)));
+	EXPECT_EQ(PAGES, counted(move));
+	ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+	ASSERT_EQ(0, cdm_migrate(addr, SIZE, CDM_TEST_NID_RAM, NULL));
+	EXPECT_EQ(PAGES, counted(driver));
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_PIN_LONGTERM, &at));
+	EXPECT_EQ(1, counted(pin));
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_UNPIN));
+	close(fd);
+	ASSERT_EQ(0, madvise(addr + PAGE, PAGE, MADV_PAGEOUT));
+	EXPECT_EQ(1, counted(reclaim));
+	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	EXPECT_EQ(PAGES - 2, counted(hotplug));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(audit, counters_of_refusal, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_PREFERRED,
+		.mask = 1UL << self->dev,
+	};
+	struct count full = count("cdm_refused_full");
+	struct count kernel = count("cdm_refused_kernel");
+	struct count narrowed = count("cdm_refused_narrowed");
+	struct count cpuset = count("cdm_refused_cpuset");
+	struct count file = count("cdm_refused_file");
+	char *addr;
+
+	ASSERT_EQ(0, cdm_task_policy(MPOL_INTERLEAVE, cdm_all_mask()));
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	EXPECT_EQ(1, counted(narrowed));
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_audit"));
+	ASSERT_NE(0, cdm_writef(CDM_CGROUPS "/cdm_audit/cpuset.mems", "%d",
+				self->dev));
+	EXPECT_EQ(1, counted(cpuset));
+	addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, cdm_open_big(SIZE), 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(-EINVAL, cdm_mbind(addr, SIZE, MPOL_BIND, 1UL << self->dev,
+				     0));
+	EXPECT_EQ(PAGES, counted(file));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 0));
+	ASSERT_NE(NULL, cdm_load_start(&self->child, &load));
+	EXPECT_LT(0, counted(full));
+	EXPECT_LT(0, counted(kernel));
+}
+
+static bool trace_has(const char *event, const char *text)
+{
+	FILE *file = fopen(TRACING "/trace", "r");
+	char line[512];
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = strstr(line, event) && strstr(line, text);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+TEST_F(audit, tracepoints)
+{
+	char *addr;
+
+	if (access(TRACING "/events/cdm", F_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	ASSERT_EQ(0, cdm_write(TRACING "/trace", ""));
+	ASSERT_EQ(0, cdm_write(TRACING "/events/cdm/enable", "1"));
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	EXPECT_NE(NULL, addr);
+	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, cdm_ram(0)));
+	EXPECT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(0, cdm_task_policy(MPOL_INTERLEAVE, cdm_all_mask()));
+	cdm_write(TRACING "/events/cdm/enable", "0");
+	EXPECT_TRUE(trace_has("cdm_place:", "cause=policy"));
+	EXPECT_TRUE(trace_has("cdm_place:", "cause=driver"));
+	EXPECT_TRUE(trace_has("cdm_evict:", "cause=move"));
+	EXPECT_TRUE(trace_has("cdm_refuse:", "cause=narrowed"));
+	EXPECT_TRUE(trace_has("cdm_migrate:", "nr_moved"));
+	cdm_write(TRACING "/trace", "");
+}
+
+/* Access */
+
+static int access_is(int nid, const char *want)
+{
+	char buf[64] = "";
+
+	cdm_read(node_file(nid, "access"), buf, sizeof(buf));
+	buf[strcspn(buf, "\n")] = 0;
+	return !strcmp(buf, want);
+}
+
+TEST_F(audit, access_bad_input)
+{
+	static const char * const bad[] = {
+		"foo", "-1", "0", "1", "99999999999999999999", "opened", "ope",
+		" open", "open granted", "GRANTED", "\n",
+	};
+	static const char * const states[] = { "granted", "open" };
+	char huge[5000];
+
+	memset(huge, 'o', sizeof(huge) - 1);
+	huge[sizeof(huge) - 1] = 0;
+	EXPECT_TRUE(access_is(self->dev, "open"));
+	for (int i = 0; i < ARRAY_SIZE(states); i++) {
+		ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"),
+				       states[i]));
+		for (int j = 0; j < ARRAY_SIZE(bad); j++) {
+			EXPECT_EQ(-EINVAL,
+				  cdm_write(node_file(self->dev, "access"),
+					    bad[j])) {
+				TH_LOG("'%s'", bad[j]);
+			}
+		}
+		EXPECT_EQ(-EINVAL, cdm_write(node_file(self->dev, "access"),
+					     huge));
+		EXPECT_TRUE(access_is(self->dev, states[i]));
+	}
+	/* A RAM node, and one that is not there, have no such file. */
+	EXPECT_EQ(-ENOENT, cdm_write(node_file(cdm_ram(0), "access"), "open"));
+	EXPECT_EQ(-ENOENT, cdm_write(node_file(13, "access"), "open"));
+}
+
+static int toggle_fn(struct cdm_child *me, void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		if (cdm_write(node_file(*(int *)arg, "access"),
+			      i % 2 ? "open" : "granted"))
+			return 1;
+	return 0;
+}
+
+TEST_F_TIMEOUT(audit, access_concurrent_writers, CDM_TIMEOUT)
+{
+	int status;
+
+	ASSERT_EQ(0, cdm_start(&self->child, toggle_fn, &self->dev));
+	ASSERT_EQ(0, cdm_start(&self->other, toggle_fn, &self->dev));
+	status = cdm_wait(&self->child);
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	status = cdm_wait(&self->other);
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	self->child.pid = 0;
+	self->other.pid = 0;
+	EXPECT_TRUE(access_is(self->dev, "open"));
+}
+
+/* A member of @arg's cgroup: may it bind memory to the device? */
+struct member {
+	const char *cgroup;
+	int dev;
+};
+
+static int member_fn(struct cdm_child *me, void *arg)
+{
+	struct member *member = arg;
+	char *addr = cdm_map(SIZE);
+
+	if (cdm_cgroup_enter(member->cgroup))
+		return 1;
+	do {
+		int err = cdm_mbind(addr, SIZE, MPOL_BIND, 1UL << member->dev,
+				    MPOL_MF_MOVE);
+
+		cdm_say(me, err);
+		cdm_touch(addr, SIZE);
+		/* A cpuset moves what has to go in the background. */
+		for (int i = 0; err && i < 1000 &&
+		     cdm_pages_on(addr, SIZE, member->dev); i++)
+			usleep(10000);
+		cdm_say(me, cdm_pages_on(addr, SIZE, member->dev));
+	} while (cdm_hear(me) != LONG_MIN);
+	return 0;
+}
+
+static bool member_may(struct cdm_child *child, bool first)
+{
+	if (!first)
+		cdm_say(child, 0);
+	return cdm_hear(child) == 0 && cdm_hear(child) == PAGES;
+}
+
+static bool member_may_not(struct cdm_child *child)
+{
+	cdm_say(child, 0);
+	return cdm_hear(child) == -EINVAL && cdm_hear(child) == 0;
+}
+
+TEST_F_TIMEOUT(audit, access_granted, CDM_TIMEOUT)
+{
+	struct member heir = { "cdm_heir", self->dev };
+	struct member lists = { "cdm_lists", self->dev };
+	unsigned long mems = cdm_all_mask();
+	char list[64] = "";
+
+	for (int nid = 0; nid < CDM_MAX_NODES; nid++)
+		if (mems >> nid & 1)
+			snprintf(list + strlen(list),
+				 sizeof(list) - strlen(list), "%d,", nid);
+	list[strlen(list) - 1] = 0;
+	ASSERT_EQ(0, cdm_cgroup_create(heir.cgroup));
+	ASSERT_EQ(0, cdm_cgroup_create(lists.cgroup));
+	ASSERT_EQ(0, cdm_cgroup_write(lists.cgroup, "cpuset.mems", list));
+
+	ASSERT_EQ(0, cdm_start(&self->child, member_fn, &heir));
+	ASSERT_EQ(0, cdm_start(&self->other, member_fn, &lists));
+	EXPECT_TRUE(member_may(&self->child, true));
+	EXPECT_TRUE(member_may(&self->other, true));
+
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "granted"));
+	EXPECT_TRUE(member_may_not(&self->child));
+	EXPECT_TRUE(member_may(&self->other, false));
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "anon"));
+
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "open"));
+	EXPECT_TRUE(member_may(&self->child, false));
+	EXPECT_TRUE(member_may(&self->other, false));
+}
+
+/* A cgroup that comes later does not inherit it either. */
+TEST_F(audit, access_granted_before)
+{
+	char buf[64] = "";
+
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "granted"));
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_later"));
+	ASSERT_LT(0, cdm_cgroup_read("cdm_later", "cpuset.mems.effective", buf,
+				     sizeof(buf)));
+	EXPECT_FALSE(cdm_mask(cdm_nodes_parse(buf)) >> self->dev & 1);
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "open"));
+	ASSERT_LT(0, cdm_cgroup_read("cdm_later", "cpuset.mems.effective", buf,
+				     sizeof(buf)));
+	EXPECT_TRUE(cdm_mask(cdm_nodes_parse(buf)) >> self->dev & 1);
+}
+
+/* The administrator's word is for the node, not for what comes after it. */
+TEST_F_TIMEOUT(audit, access_opens_with_a_new_node, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "granted"));
+	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_TRUE(access_is(self->dev, "open"));
+}
+
+/* Two ranges, of which one leaves: the node stays, and all that names it. */
+TEST_F_TIMEOUT(audit, one_of_two_ranges_leaves, CDM_TIMEOUT)
+{
+	struct cdm_test_range whole, half[2];
+	char *addr, link[128];
+
+	ASSERT_EQ(0, cdm_range(self->dev, 0, &whole));
+	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	for (int i = 0; i < 2; i++) {
+		half[i] = whole;
+		half[i].size = whole.size / 2;
+		half[i].start = whole.start + i * half[i].size;
+		ASSERT_EQ(0, cdm_ioctl(CDM_TEST_IOC_REGISTER, &half[i]));
+	}
+	EXPECT_EQ(whole.size / PAGE, cdm_audit(self->dev, "total"));
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	EXPECT_NE(NULL, addr);
+	for (int i = 0; i < 2; i++) {
+		if (i)
+			ASSERT_EQ(0, cdm_ioctl(CDM_TEST_IOC_REGISTER, &half[0]));
+		EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_UNREGISTER_ONE,
+				       &half[i].start));
+		EXPECT_EQ(half[i].size / PAGE, cdm_audit(self->dev, "total"));
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+		snprintf(link, sizeof(link),
+			 "/sys/devices/system/node/node%d/coherent_device",
+			 self->dev);
+		EXPECT_EQ(0, access(link, F_OK));
+	}
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_UNREGISTER_ONE, &half[0].start));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,793 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rows of the fence that need a full node or the whole machine: reclaim on both
+ * sides, a device that is full, watermarks, hibernation, what is left in freed
+ * memory, and what the machine says about itself.
+ *
+ * As in fence_test.c, a case whose name begins with a row fails on an unfenced
+ * kernel.
+ */
+#include <sys/sysinfo.h>
+
+#include "rows_util.h"
+
+#define SEED	29
+#define SWAP	256
+
+/* How much of the device is left to these tests, and what a tenant takes. */
+#define ROOM	128
+#define TENANT	(64 * MIB)
+
+/* A process with memory that it fills and, when it is told to, verifies. */
+struct tenant {
+	size_t size;
+	int mode;
+	unsigned long mask;
+	const char *oom_score_adj;	/* or what cdm_start() gave it */
+	const char *cgroup;
+	int advice;			/* for madvise(), or 0 */
+};
+
+static int tenant_fn(struct cdm_child *me, void *arg)
+{
+	struct tenant *tenant = arg;
+	char *addr = cdm_map(tenant->size);
+
+	if (tenant->cgroup && cdm_cgroup_enter(tenant->cgroup))
+		return 1;
+	if (tenant->oom_score_adj &&
+	    cdm_write("/proc/self/oom_score_adj", tenant->oom_score_adj))
+		return 2;
+	if (cdm_task_policy(tenant->mode, tenant->mask))
+		return 3;
+	cdm_stamp(addr, tenant->size, SEED);
+	if (tenant->advice && madvise(addr, tenant->size, tenant->advice))
+		return 4;
+	cdm_say(me, (long)addr);
+	while (!cdm_hear(me))
+		cdm_say(me, cdm_stamp_wrong(addr, tenant->size, SEED));
+	return 0;
+}
+
+static char *tenant_start(struct cdm_child *child, struct tenant *tenant)
+{
+	long addr;
+
+	if (cdm_start(child, tenant_fn, tenant))
+		return NULL;
+	addr = cdm_hear(child);
+	return addr == LONG_MIN ? NULL : (char *)addr;
+}
+
+/* The number of wrong pages; LONG_MIN if the tenant is dead. */
+static long tenant_wrong(struct cdm_child *child)
+{
+	long go = 0;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (write(child->out, &go, sizeof(go)) != sizeof(go))
+		return LONG_MIN;
+	return cdm_hear(child);
+}
+
+static void tenant_end(struct cdm_child *child)
+{
+	if (child->pid)
+		cdm_kill(child);
+	child->pid = 0;
+}
+
+/* F8 with both kinds of reclaim, and with and without a way to swap */
+FIXTURE(reclaim) {
+	int dev;
+	unsigned long dev_mask;
+	long pswpout;
+	long kills;
+	struct cdm_child child;
+	struct cdm_child other;
+	struct cdm_child third;
+};
+
+FIXTURE_VARIANT(reclaim) {
+	const char *lru_gen;
+	bool swap;
+};
+
+FIXTURE_VARIANT_ADD(reclaim, lru) {
+	.lru_gen = "0",
+};
+
+FIXTURE_VARIANT_ADD(reclaim, lru_swap) {
+	.lru_gen = "0",
+	.swap = true,
+};
+
+FIXTURE_VARIANT_ADD(reclaim, mglru) {
+	.lru_gen = "7",
+};
+
+FIXTURE_VARIANT_ADD(reclaim, mglru_swap) {
+	.lru_gen = "7",
+	.swap = true,
+};
+
+FIXTURE_SETUP(reclaim)
+{
+	knobs_reset();
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	ASSERT_EQ(0, cdm_write(LRU_GEN, variant->lru_gen));
+	if (variant->swap)
+		ASSERT_EQ(0, cdm_swap_on(SWAP));
+	self->dev = cdm_dev(0);
+	self->dev_mask = 1UL << self->dev;
+	self->pswpout = cdm_vmstat("pswpout");
+	self->kills = cdm_vmstat("oom_kill");
+}
+
+FIXTURE_TEARDOWN(reclaim)
+{
+	EXPECT_EQ(0, cdm_unfenced());
+	tenant_end(&self->child);
+	tenant_end(&self->other);
+	tenant_end(&self->third);
+	EXPECT_EQ(0, cdm_reset());
+	knobs_reset();
+}
+
+/* Is all of the child's memory on the nodes? */
+static bool all_on(struct cdm_child *child, char *addr, size_t size,
+		   struct cdm_nodes nodes)
+{
+	return cdm_spread_in(cdm_spread_of(child->pid, addr, size), nodes) ==
+	       size / PAGE;
+}
+
+static struct cdm_nodes one_node(int nid)
+{
+	struct cdm_nodes nodes = { .nr = 1, .nid = { nid } };
+
+	return nodes;
+}
+
+/* All that user space can say to make memory cold. */
+static const int colds[] = { 0, MADV_COLD, MADV_FREE };
+
+TEST_F_TIMEOUT(reclaim, F8_memory_reclaim, CDM_TIMEOUT)
+{
+	struct tenant on_device = {
+		.size = 16 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.cgroup = "cdm_rows",
+	};
+
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_rows"));
+	for (int i = 0; i < ARRAY_SIZE(colds); i++) {
+		char *addr;
+
+		on_device.advice = colds[i];
+		addr = tenant_start(&self->child, &on_device);
+		ASSERT_NE(NULL, addr);
+		for (int j = 0; j < 4; j++)
+			cdm_cgroup_write("cdm_rows", "memory.reclaim", "8M");
+		EXPECT_TRUE(all_on(&self->child, addr, on_device.size,
+				   one_node(self->dev))) {
+			TH_LOG("advice %d", colds[i]);
+		}
+		EXPECT_EQ(0, tenant_wrong(&self->child));
+		tenant_end(&self->child);
+	}
+	EXPECT_EQ(self->pswpout, cdm_vmstat("pswpout"));
+}
+
+TEST_F_TIMEOUT(reclaim, pageout_and_cold, CDM_TIMEOUT)
+{
+	size_t size = 8 * MIB;
+	char *addr = cdm_map_on(self->dev, size, SEED);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, madvise(addr, size, MADV_COLD));
+	EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, self->dev));
+	if (cdm_is_base())
+		SKIP(return, "the base swaps");
+	ASSERT_EQ(0, madvise(addr, size, MADV_PAGEOUT));
+	EXPECT_EQ(size / PAGE, cdm_spread_in(cdm_spread(addr, size),
+					     cdm_rams()));
+	EXPECT_EQ(self->pswpout, cdm_vmstat("pswpout"));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+}
+
+/*
+ * More than there is: RAM is swapped out or, without swap, given up where it
+ * may be. An unfenced kernel takes what the device has left instead.
+ */
+TEST_F_TIMEOUT(reclaim, F8_ram_pressure, CDM_TIMEOUT)
+{
+	struct tenant on_device = {
+		.size = 32 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.advice = variant->swap ? MADV_COLD : MADV_FREE,
+	};
+	struct tenant lazy = { .size = 256 * MIB, .advice = MADV_FREE };
+	struct tenant ram = { .size = variant->swap ? 192 * MIB : 256 * MIB };
+	char *addr, *in_ram;
+
+	addr = tenant_start(&self->child, &on_device);
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_leave_ram(variant->swap ? 128 : 384));
+	if (!variant->swap)
+		ASSERT_NE(NULL, tenant_start(&self->other, &lazy));
+	in_ram = tenant_start(&self->third, &ram);
+	ASSERT_NE(NULL, in_ram);
+	EXPECT_EQ(0, cdm_spread_in(cdm_spread_of(self->third.pid, in_ram,
+						 ram.size), cdm_devs()));
+	if (variant->swap)
+		EXPECT_LT(self->pswpout, cdm_vmstat("pswpout"));
+	EXPECT_TRUE(all_on(&self->child, addr, on_device.size,
+			   one_node(self->dev)));
+	EXPECT_EQ(0, tenant_wrong(&self->child));
+	EXPECT_EQ(0, tenant_wrong(&self->third));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+/*
+ * F17 as well: more tenants than the device holds. The colder ones go to RAM,
+ * nobody is swapped out or killed, and nothing of RAM is reclaimed.
+ */
+TEST_F_TIMEOUT(reclaim, F8_device_pressure, CDM_TIMEOUT)
+{
+	struct tenant in_ram = { .size = 32 * MIB, .advice = MADV_COLD };
+	struct tenant tenant = {
+		.size = ROOM * MIB * 3 / 4,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	struct cdm_spread spread;
+	char *ram, *first, *second;
+
+	ram = tenant_start(&self->third, &in_ram);
+	ASSERT_NE(NULL, ram);
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	first = tenant_start(&self->child, &tenant);
+	ASSERT_NE(NULL, first);
+	second = tenant_start(&self->other, &tenant);
+	EXPECT_NE(NULL, second);
+
+	spread = cdm_spread_of(self->child.pid, first, tenant.size);
+	EXPECT_EQ(0, spread.absent);
+	EXPECT_LT(0, cdm_spread_in(spread, cdm_rams()));
+	spread = cdm_spread_of(self->other.pid, second, tenant.size);
+	EXPECT_EQ(0, spread.absent);
+	EXPECT_LT(spread.total / 2, spread.on[self->dev]);
+	EXPECT_TRUE(all_on(&self->third, ram, in_ram.size, cdm_rams()));
+	EXPECT_EQ(0, tenant_wrong(&self->child));
+	EXPECT_EQ(0, tenant_wrong(&self->other));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(self->pswpout, cdm_vmstat("pswpout"));
+}
+
+/* F18 and the rest: the machine with its device, and without */
+FIXTURE(machine) {
+	int dev;
+	unsigned long dev_mask;
+	struct cdm_test_range range;
+	struct cdm_child child;
+};
+
+FIXTURE_SETUP(machine)
+{
+	knobs_reset();
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	self->dev = cdm_dev(0);
+	self->dev_mask = 1UL << self->dev;
+	if (!cdm_is_base())
+		ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));
+}
+
+FIXTURE_TEARDOWN(machine)
+{
+	EXPECT_EQ(0, cdm_unfenced());
+	tenant_end(&self->child);
+	EXPECT_EQ(0, cdm_reset());
+	knobs_reset();
+}
+
+/* Unregister all device nodes. */
+static int unregister_all(void)
+{
+	struct cdm_nodes devs = cdm_devs();
+	int err = 0;
+
+	for (int i = 0; !err && i < devs.nr; i++)
+		err = cdm_unregister(devs.nid[i], 30000, NULL);
+	return err;
+}
+
+/* What the zones of RAM keep back, as text of /proc/zoneinfo. */
+static void ram_watermarks(char *buf, size_t size)
+{
+	static const char * const keys[] = {
+		"min ", "low ", "high ", "managed ", "protection: ",
+	};
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	char line[1024], *text;
+	bool ram = false;
+	size_t len = 0;
+	int nid;
+
+	buf[0] = 0;
+	while (file && fgets(line, sizeof(line), file)) {
+		text = line + strspn(line, " ");
+		if (sscanf(line, "Node %d, zone", &nid) == 1)
+			ram = cdm_mask(cdm_rams()) >> nid & 1;
+		for (int i = 0; ram && i < ARRAY_SIZE(keys); i++)
+			if (!strncmp(text, keys[i], strlen(keys[i])))
+				len += snprintf(buf + len, size - len, "%s",
+						text);
+	}
+	if (file)
+		fclose(file);
+}
+
+TEST_F_TIMEOUT(machine, watermarks_without_device, CDM_TIMEOUT)
+{
+	static char with[16384], without[16384], again[16384];
+	long min_free = cdm_read_long("/proc/sys/vm/min_free_kbytes");
+
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	ram_watermarks(with, sizeof(with));
+	ASSERT_NE(NULL, strstr(with, "protection"));
+	ASSERT_EQ(0, unregister_all());
+	ram_watermarks(without, sizeof(without));
+	EXPECT_EQ(min_free, cdm_read_long("/proc/sys/vm/min_free_kbytes"));
+	EXPECT_STREQ(with, without);
+	ASSERT_EQ(0, cdm_register_all());
+	ram_watermarks(again, sizeof(again));
+	EXPECT_EQ(min_free, cdm_read_long("/proc/sys/vm/min_free_kbytes"));
+	EXPECT_STREQ(with, again);
+}
+
+/* An unfenced kernel keeps watermarks here too, some MiB of 2 GiB. */
+TEST_F_TIMEOUT(machine, F18_last_page, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 160 * MIB,
+		.mode = MPOL_PREFERRED,
+		.mask = self->dev_mask,
+	};
+	char *addr;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
+	addr = tenant_start(&self->child, &tenant);
+	ASSERT_NE(NULL, addr);
+	EXPECT_GT(256, cdm_node_meminfo(self->dev, "MemFree"));
+	EXPECT_EQ(0, tenant_wrong(&self->child));
+}
+
+/* F20. The base calls the range "System RAM (kmem)", which is fine as well. */
+static long lines_of_ram(const char *path, __u64 start, __u64 end)
+{
+	unsigned long long from, to;
+	char line[256], name[128];
+	FILE *file = fopen(path, "r");
+	long nr = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%llx-%llx : %127[^\n]", &from, &to,
+			   name) == 3 &&
+		    from < end && to >= start && !strcmp(name, "System RAM"))
+			nr++;
+	if (file)
+		fclose(file);
+	return nr;
+}
+
+static long firmware_entries(void)
+{
+	DIR *dir = opendir("/sys/firmware/memmap");
+	struct dirent *ent;
+	long nr = 0;
+
+	while (dir && (ent = readdir(dir)))
+		nr += ent->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return nr;
+}
+
+/* What kexec(8) takes for RAM: these lines and these entries. */
+TEST_F_TIMEOUT(machine, range_is_not_for_kexec, CDM_TIMEOUT)
+{
+	__u64 end = self->range.start + self->range.size;
+	long entries = firmware_entries();
+
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	EXPECT_EQ(1, lines_of_ram("/proc/iomem", 256 * MIB, 257 * MIB));
+	EXPECT_EQ(0, lines_of_ram("/proc/iomem", self->range.start, end));
+	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	EXPECT_EQ(entries, firmware_entries());
+	EXPECT_EQ(0, lines_of_ram("/proc/iomem", self->range.start, end));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_EQ(entries, firmware_entries());
+}
+
+/* The image would hold pages that the device has lost when the machine wakes. */
+TEST_F_TIMEOUT(machine, hibernation_is_refused, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 4 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	char states[128] = "";
+
+	if (cdm_is_base())
+		SKIP(return, "the base would hibernate");
+	cdm_read("/sys/power/state", states, sizeof(states));
+	if (!strstr(states, "disk"))
+		SKIP(return, "this kernel has no hibernation");
+	ASSERT_NE(NULL, tenant_start(&self->child, &tenant));
+	EXPECT_EQ(-EBUSY, cdm_write("/sys/power/state", "disk"));
+	EXPECT_EQ(0, tenant_wrong(&self->child));
+}
+
+/* F21: what the last tenant has left. The base zeroes user memory, too. */
+
+static bool all_zero(const char *addr, size_t size)
+{
+	return !addr[0] && !memcmp(addr, addr + 1, size - 1);
+}
+
+enum kind { ANON, SHMEM, THP, HUGETLB, NR_KINDS };
+
+static char *map_kind(enum kind kind, size_t size, int nid)
+{
+	int flags = MAP_ANONYMOUS | (kind == HUGETLB ? MAP_HUGETLB : 0) |
+		    (kind == SHMEM ? MAP_SHARED : MAP_PRIVATE);
+	char *addr;
+
+	if (kind == THP)
+		addr = cdm_map_huge(size);
+	else
+		addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    flags | MAP_NORESERVE, -1, 0);
+	if (!addr || addr == MAP_FAILED ||
+	    cdm_mbind(addr, size, MPOL_BIND, 1UL << nid, 0))
+		return NULL;
+	return addr;
+}
+
+/* Look at new memory, all of it on the device, and soil it. */
+static int soil_fn(struct cdm_child *me, void *arg)
+{
+	size_t size = 16 * MIB;
+	char *addr = map_kind(*(enum kind *)arg, size, cdm_dev(0));
+	long dirty = 0;
+
+	if (!addr)
+		return 1;
+	for (size_t off = 0; off < size; off += PAGE) {
+		dirty += !all_zero(addr + off, PAGE);
+		memset(addr + off, 0xa5, PAGE);
+	}
+	cdm_say(me, dirty);
+	cdm_hear(me);
+	return 0;
+}
+
+/* One after the other in little room, so that they use the same frames. */
+TEST_F_TIMEOUT(machine, freed_pages_are_zero, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
+	for (int i = 0; i < 2 * NR_KINDS; i++) {
+		enum kind kind = i % NR_KINDS;
+
+		ASSERT_EQ(0, cdm_start(&self->child, soil_fn, &kind));
+		EXPECT_EQ(0, cdm_hear(&self->child)) {
+			TH_LOG("kind %d in round %d", kind, i);
+		}
+		tenant_end(&self->child);
+	}
+}
+
+/*
+ * Pages that were freed before, some that are used when the device goes, and
+ * some of each kind.
+ */
+TEST_F_TIMEOUT(machine, owner_finds_zeroes, CDM_TIMEOUT)
+{
+	size_t size = 16 * MIB;
+	struct cdm_test_peek peek = {
+		.start = self->range.start,
+		.size = self->range.size,
+		.nr_nonzero = -1,
+	};
+	char *addr;
+
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 8));
+	for (enum kind kind = 0; kind < NR_KINDS; kind++) {
+		ASSERT_EQ(0, cdm_start(&self->child, soil_fn, &kind));
+		ASSERT_NE(LONG_MIN, cdm_hear(&self->child));
+		tenant_end(&self->child);
+	}
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 0));
+	addr = cdm_map_on(self->dev, size, SEED);
+	ASSERT_NE(NULL, addr);
+
+	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_PEEK, &peek));
+	EXPECT_EQ(0, peek.nr_nonzero);
+}
+
+/* A1: the same machine with and without its device */
+
+struct says {
+	long total;
+	long commit;
+	long sysinfo;
+	long dirty;
+	long avail;
+};
+
+static struct says machine_says(void)
+{
+	struct says says;
+	struct sysinfo info;
+
+	cdm_drop_caches();
+	cdm_stat_refresh();
+	sysinfo(&info);
+	says.total = cdm_meminfo("MemTotal");
+	says.commit = cdm_meminfo("CommitLimit");
+	says.sysinfo = info.totalram;
+	says.dirty = cdm_vmstat("nr_dirty_threshold") * 4;
+	says.avail = cdm_meminfo("MemAvailable");
+	return says;
+}
+
+/* Other tasks allocate meanwhile, the memmap of the device is in RAM. */
+#define NOISE_KB	(48 * 1024)
+
+TEST_F_TIMEOUT(machine, meminfo_without_device, CDM_TIMEOUT)
+{
+	struct says with = machine_says(), without;
+
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	ASSERT_LT(0, cdm_meminfo("DeviceTotal"));
+	ASSERT_EQ(0, unregister_all());
+	without = machine_says();
+	EXPECT_GE(0, cdm_meminfo("DeviceTotal"));
+	EXPECT_EQ(with.total, without.total);
+	EXPECT_EQ(with.commit, without.commit);
+	EXPECT_EQ(with.sysinfo, without.sysinfo);
+	EXPECT_GE(NOISE_KB, labs(with.dirty - without.dirty));
+	EXPECT_GE(NOISE_KB, labs(with.avail - without.avail));
+}
+
+/* The first number after @key in the output of a program, or -1. */
+static double says_after(const char *command, const char *key, int nth)
+{
+	FILE *pipe = popen(command, "r");
+	double val = -1;
+	char line[1024];
+
+	while (pipe && fgets(line, sizeof(line), pipe)) {
+		char *at = line;
+
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		at += strlen(key);
+		for (int i = 0; i <= nth; i++) {
+			at += strcspn(at, "0123456789");
+			val = *at ? strtod(at, &at) : -1;
+		}
+	}
+	if (pipe)
+		pclose(pipe);
+	return val;
+}
+
+#define FREE(nth)	says_after("free -k", "Mem:", nth)
+#define TOP(nth)	says_after("LC_ALL=C top -b -n1", "MiB Mem", nth)
+
+/* total, used, free, shared, buff/cache, available */
+TEST_F_TIMEOUT(machine, A1_free, CDM_TIMEOUT)
+{
+	EXPECT_EQ(cdm_nodes_meminfo(cdm_rams(), "MemTotal"), FREE(0));
+	EXPECT_GE(NOISE_KB, labs((long)FREE(2) -
+				 cdm_nodes_meminfo(cdm_rams(), "MemFree")));
+	EXPECT_GT(FREE(0), FREE(1));
+	EXPECT_GT(FREE(0), FREE(5));
+}
+
+/* total, free, used, buff/cache */
+TEST_F_TIMEOUT(machine, A1_top, CDM_TIMEOUT)
+{
+	double mib = cdm_nodes_meminfo(cdm_rams(), "MemTotal") / 1024.0;
+
+	EXPECT_GE(1, labs((long)(TOP(0) - mib)));
+	EXPECT_GT(TOP(0), TOP(1));
+	EXPECT_GT(TOP(0), TOP(2));
+}
+
+/*
+ * What is free and what could be is a part of the total, also while shared
+ * memory on the device is larger than what is used of RAM.
+ */
+TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
+{
+	size_t size = 384 * MIB;
+	char *addr = cdm_map_shared(size);
+
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, self->dev_mask, 0));
+	cdm_touch(addr, size);
+	EXPECT_GE(FREE(0), FREE(2) + FREE(4));
+	EXPECT_GE(FREE(0), FREE(1) + FREE(5));
+	EXPECT_GE(TOP(0), TOP(1) + TOP(3));
+}
+
+/* Columns by node, and their sum. */
+TEST_F_TIMEOUT(machine, numastat_of_meminfo, CDM_TIMEOUT)
+{
+	int nr = cdm_devs().nr + cdm_rams().nr;
+	double sum = 0;
+
+	for (int nid = 0; nid < nr; nid++) {
+		double mib = says_after("numastat -m 2>/dev/null", "MemTotal",
+					nid);
+
+		EXPECT_EQ(cdm_node_meminfo(nid, "MemTotal") / 1024, (long)mib);
+		sum += mib;
+	}
+	EXPECT_EQ((long)sum, (long)says_after("numastat -m 2>/dev/null",
+					      "MemTotal", nr));
+}
+
+/*
+ * F17: the device is full and so is RAM. Whom the base kills is not certain,
+ * so no case is named after the row.
+ */
+FIXTURE(full) {
+	int dev;
+	unsigned long dev_mask;
+	long kills;
+	char *addr;
+	struct cdm_child cold;		/* has filled the device */
+	struct cdm_child bystander;	/* in RAM, the largest of all */
+	struct cdm_child child[3];
+};
+
+FIXTURE_SETUP(full)
+{
+	struct tenant cold = { .size = TENANT, .mode = MPOL_BIND };
+	struct tenant bystander = { .size = 256 * MIB };
+
+	knobs_reset();
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base kills anybody");
+	/* Or the programs of this test are read again and again. */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	self->dev = cdm_dev(0);
+	self->dev_mask = 1UL << self->dev;
+	cold.mask = self->dev_mask;
+	ASSERT_NE(NULL, tenant_start(&self->bystander, &bystander));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	self->addr = tenant_start(&self->cold, &cold);
+	ASSERT_NE(NULL, self->addr);
+	ASSERT_EQ(0, cdm_leave_ram(192));
+	self->kills = cdm_vmstat("oom_kill");
+}
+
+FIXTURE_TEARDOWN(full)
+{
+	EXPECT_EQ(0, cdm_unfenced());
+	tenant_end(&self->cold);
+	tenant_end(&self->bystander);
+	for (int i = 0; i < ARRAY_SIZE(self->child); i++)
+		tenant_end(&self->child[i]);
+	EXPECT_EQ(0, cdm_reset());
+	knobs_reset();
+}
+
+/* Those who had their memory have it still. */
+static void expect_alive(struct __test_metadata *_metadata,
+			 struct cdm_child *cold, char *addr,
+			 struct cdm_child *bystander)
+{
+	EXPECT_EQ(0, tenant_wrong(cold));
+	EXPECT_EQ(0, cdm_spread_of(cold->pid, addr, TENANT).absent);
+	EXPECT_EQ(0, tenant_wrong(bystander));
+}
+
+/* The signal that has ended the child, 0 if none has. */
+static int end_signal(struct cdm_child *child)
+{
+	int status = cdm_wait(child);
+
+	child->pid = 0;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* More than the room that is left, there and in RAM. */
+#define TOO_MUCH	(320 * MIB)
+
+TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+}
+
+/* Three at a time: each gets its memory or dies, in a time that ends. */
+TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(self->child); i++)
+		ASSERT_EQ(0, cdm_start(&self->child[i], tenant_fn, &tenant));
+	for (int i = 0; i < ARRAY_SIZE(self->child); i++) {
+		EXPECT_EQ(LONG_MIN, cdm_hear(&self->child[i]));
+		EXPECT_EQ(SIGKILL, end_signal(&self->child[i]));
+	}
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills + ARRAY_SIZE(self->child),
+		  cdm_vmstat("oom_kill"));
+}
+
+/* Who must not be killed is told by a signal that he may handle. */
+TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.oom_score_adj = "-1000",
+	};
+
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+/* A full device is not "out of memory", which is what this asks to panic on. */
+TEST_F_TIMEOUT(full, panic_on_oom, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	ASSERT_EQ(0, cdm_write(PANIC_ON_OOM, "1"));
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+}
+
+TEST_HARNESS_MAIN
