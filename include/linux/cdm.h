@@ -106,6 +106,12 @@ static inline bool cdm_node(int nid)
 	return cdm_enabled() && nid >= 0 && node_isset(nid, cdm_nodes);
 }
 
+/* Is this folio, of a tenant or somebody else, on a device node? */
+static inline bool cdm_folio(const struct folio *folio)
+{
+	return cdm_node(folio_nid(folio));
+}
+
 /* The node state that stands for "has memory": one or the other, never both. */
 static inline enum node_states cdm_memory_state(int nid)
 {
@@ -164,8 +170,14 @@ static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
 {
-	if (cdm_node(folio_nid(src)) || cdm_node(folio_nid(dst)))
+	if (cdm_folio(src) || cdm_folio(dst))
 		__cdm_note_move(src, dst, reason);
+}
+
+/* To take @folio off a device node may fail, but not kill anybody. */
+static inline gfp_t cdm_evict_gfp(const struct folio *folio, gfp_t gfp)
+{
+	return cdm_folio(folio) ? gfp | __GFP_RETRY_MAYFAIL : gfp;
 }
 
 /* The zonelist to search for pages of @nodemask, which may name a device node. */
@@ -405,7 +417,17 @@ static inline void cdm_exclude_available(long *nr_pages)
 #define CDM_ENTRY(...)
 #define CDM_VMSTAT_TEXT
 
+static inline bool cdm_enabled(void)
+{
+	return false;
+}
+
 static inline bool cdm_node(int nid)
+{
+	return false;
+}
+
+static inline bool cdm_folio(const struct folio *folio)
 {
 	return false;
 }
@@ -456,6 +478,11 @@ static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
 {
+}
+
+static inline gfp_t cdm_evict_gfp(const struct folio *folio, gfp_t gfp)
+{
+	return gfp;
 }
 
 static inline struct zonelist *

@@ -28,8 +28,8 @@ static struct folio *cdm_get_folio(unsigned long pfn)
 	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
 
-	/* A block that is offline, or the memmap if it lies on the device. */
-	if (!page || PageReserved(page))
+	/* Not online, the memmap if it lies on the device, or out of use. */
+	if (!page || PageReserved(page) || PageHWPoison(page))
 		return NULL;
 
 	folio = page_folio(page);
