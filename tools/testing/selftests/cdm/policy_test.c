@@ -252,17 +252,6 @@ TEST_F(policy, interleave_two_devices)
 }
 
 /* A mask of RAM and devices is a row of the fence (F1); devices alone here. */
-TEST_F(policy, weighted_interleave_devices)
-{
-	struct cdm_load load = {
-		.size = SIZE,
-		.mode = MPOL_WEIGHTED_INTERLEAVE,
-		.mask = cdm_mask(cdm_devs()),
-	};
-
-	EXPECT_EQ(PAGES, cdm_spread_in(place(&self->child, &load), cdm_devs()));
-}
-
 /*
  * get_mempolicy(2) tells what is in effect: the mask as it was given, narrowed
  * to RAM for the modes that name no device if there is RAM as well.
