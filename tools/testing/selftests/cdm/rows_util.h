@@ -14,10 +14,6 @@
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
 #endif
-#ifndef CDM_TEST_IOC_PIN_LONGTERM
-#define CDM_TEST_IOC_PIN_LONGTERM	_IOW('c', 8, __u64)
-#endif
-
 #define KSM		"/sys/kernel/mm/ksm/"
 #define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
@@ -99,8 +95,8 @@ static inline bool tighten(void)
 /* Frames: in which place of physical memory a page is, and as what */
 
 #define FRAME_MASK	((1ULL << 55) - 1)
-#define FRAME_PRESENT	(1ULL << 63)
-#define FRAME_UFFD_WP	(1ULL << 57)
+#define FRAME_PRESENT	63	/* bits */
+#define FRAME_UFFD_WP	57
 #define KPF_THP		22
 
 /* One entry of pagemap a page. Returns how many of them are there. */
@@ -115,7 +111,7 @@ static inline long frames(const char *addr, size_t size, __u64 *entry)
 		memset(entry, 0, len);
 	close(fd);
 	for (size_t i = 0; i < size / PAGE; i++)
-		nr += !!(entry[i] & FRAME_PRESENT);
+		nr += entry[i] >> FRAME_PRESENT & 1;
 	return nr;
 }
 
@@ -127,7 +123,7 @@ static inline long frames_left(const char *addr, size_t size, const __u64 *befor
 
 	frames(addr, size, now);
 	for (size_t i = 0; i < size / PAGE; i++)
-		nr += !(now[i] & FRAME_PRESENT) ||
+		nr += !(now[i] >> FRAME_PRESENT & 1) ||
 		      (now[i] & FRAME_MASK) != (before[i] & FRAME_MASK);
 	free(now);
 	return nr;
@@ -144,6 +140,69 @@ static inline bool frame_is_huge(const char *addr)
 		flags = 0;
 	close(fd);
 	return flags >> KPF_THP & 1;
+}
+
+/* Tenants */
+
+#define TENANT_SEED	29
+
+/* A process with memory that it fills and, when it is told to, verifies. */
+struct tenant {
+	size_t size;
+	int mode;
+	unsigned long mask;
+	const char *oom_score_adj;	/* or what cdm_start() gave it */
+	const char *cgroup;
+	int advice;			/* for madvise(), or 0 */
+};
+
+static inline int tenant_fn(struct cdm_child *me, void *arg)
+{
+	struct tenant *tenant = arg;
+	char *addr = cdm_map(tenant->size);
+
+	if (tenant->cgroup && cdm_cgroup_enter(tenant->cgroup))
+		return 1;
+	if (tenant->oom_score_adj &&
+	    cdm_write("/proc/self/oom_score_adj", tenant->oom_score_adj))
+		return 2;
+	if (cdm_task_policy(tenant->mode, tenant->mask))
+		return 3;
+	cdm_stamp(addr, tenant->size, TENANT_SEED);
+	if (tenant->advice && madvise(addr, tenant->size, tenant->advice))
+		return 4;
+	cdm_say(me, (long)addr);
+	while (!cdm_hear(me))
+		cdm_say(me, cdm_stamp_wrong(addr, tenant->size, TENANT_SEED));
+	return 0;
+}
+
+static inline char *tenant_start(struct cdm_child *child, struct tenant *tenant)
+{
+	long addr;
+
+	if (cdm_start(child, tenant_fn, tenant))
+		return NULL;
+	addr = cdm_hear(child);
+	return addr == LONG_MIN ? NULL : (char *)addr;
+}
+
+/* The number of wrong pages; LONG_MIN if the tenant is dead. */
+static inline long tenant_wrong(struct cdm_child *child)
+{
+	long go = 0;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (write(child->out, &go, sizeof(go)) != sizeof(go))
+		return LONG_MIN;
+	return cdm_hear(child);
+}
+
+static inline void tenant_end(struct cdm_child *child)
+{
+	if (child->pid)
+		cdm_kill(child);
+	child->pid = 0;
 }
 
 #endif /* _ROWS_UTIL_H */

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Row F17: the device is full and so is RAM. A bound task that cannot be served
+ * dies alone, or gets SIGBUS if it must not be killed; nobody else notices.
+ *
+ * Whom the base kills is not certain, so no case is named after the row.
+ */
+#include "rows_util.h"
+
+#define ROOM		96		/* MiB of the device that are left */
+#define TENANT		(64 * MIB)	/* fills most of it first */
+#define NR_TENANTS	10
+
+FIXTURE(full) {
+	int dev;
+	unsigned long dev_mask;
+	long kills;
+	char *addr;
+	struct cdm_child cold;		/* has filled the device */
+	struct cdm_child bystander;	/* in RAM, the largest of all */
+	struct cdm_child child[NR_TENANTS];
+};
+
+FIXTURE_SETUP(full)
+{
+	struct tenant cold = { .size = TENANT, .mode = MPOL_BIND };
+	struct tenant bystander = { .size = 256 * MIB };
+
+	knobs_reset();
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base kills anybody");
+	/* Or the programs of this test are read again and again. */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	self->dev = cdm_dev(0);
+	self->dev_mask = 1UL << self->dev;
+	cold.mask = self->dev_mask;
+	ASSERT_NE(NULL, tenant_start(&self->bystander, &bystander));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	self->addr = tenant_start(&self->cold, &cold);
+	ASSERT_NE(NULL, self->addr);
+	ASSERT_EQ(0, cdm_leave_ram(192));
+	self->kills = cdm_vmstat("oom_kill");
+}
+
+FIXTURE_TEARDOWN(full)
+{
+	EXPECT_EQ(0, cdm_unfenced());
+	tenant_end(&self->cold);
+	tenant_end(&self->bystander);
+	for (int i = 0; i < ARRAY_SIZE(self->child); i++)
+		tenant_end(&self->child[i]);
+	EXPECT_EQ(0, cdm_reset());
+	knobs_reset();
+}
+
+/* Those who had their memory have it still. */
+static void expect_alive(struct __test_metadata *_metadata,
+			 struct cdm_child *cold, char *addr,
+			 struct cdm_child *bystander)
+{
+	EXPECT_EQ(0, tenant_wrong(cold));
+	EXPECT_EQ(0, cdm_spread_of(cold->pid, addr, TENANT).absent);
+	EXPECT_EQ(0, tenant_wrong(bystander));
+}
+
+/* The signal that has ended the child, 0 if none has. */
+static int end_signal(struct cdm_child *child)
+{
+	int status = cdm_wait(child);
+
+	child->pid = 0;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* More than the room that is left, there and in RAM. */
+#define TOO_MUCH	(320 * MIB)
+
+TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+}
+
+/* Two at a time: they die, in a time that ends. */
+TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, cdm_start(&self->child[i], tenant_fn, &tenant));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(LONG_MIN, cdm_hear(&self->child[i]));
+		EXPECT_EQ(SIGKILL, end_signal(&self->child[i]));
+	}
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills + 2, cdm_vmstat("oom_kill"));
+}
+
+/*
+ * As many tenants as there can be; those that do not fit on the device are in
+ * RAM now. That must not be the end of RAM: what others still ask for there is
+ * no reason to kill somebody.
+ */
+TEST_F_TIMEOUT(full, tenants_leave_some_ram, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 40 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	struct tenant ram = { .size = 16 * MIB };
+	int nr = 0;
+
+	while (nr < NR_TENANTS && tenant_start(&self->child[nr], &tenant))
+		nr++;
+	ASSERT_GT(NR_TENANTS, nr);
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[nr]));
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_NE(NULL, tenant_start(&self->child[nr], &ram));
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	for (int i = 0; i < nr; i++)
+		EXPECT_EQ(0, tenant_wrong(&self->child[i]));
+}
+
+/* Who must not be killed is told by a signal that he may handle. */
+TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.oom_score_adj = "-1000",
+	};
+
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+/* A full device is not "out of memory", which is what this asks to panic on. */
+TEST_F_TIMEOUT(full, panic_on_oom, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+
+	ASSERT_EQ(0, cdm_write(PANIC_ON_OOM, "1"));
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+}
+
+TEST_HARNESS_MAIN
