@@ -41,8 +41,7 @@ extern bool cdm_mems_changed;
 
 struct zonelist *__cdm_zonelist(int nid, gfp_t gfp,
 				const nodemask_t *nodemask);
-bool __cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
-		    nodemask_t *nodemask);
+bool __cdm_redirect(struct alloc_context *ac, gfp_t gfp, nodemask_t *nodemask);
 struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       struct mempolicy *pol, pgoff_t ilx, int nid,
 			       nodemask_t *nodemask);
@@ -151,11 +150,10 @@ static inline bool cdm_policy(const struct mempolicy *pol)
  * The ordinary zonelist has nothing for @nodemask. If that names a device node,
  * point @ac to a list that leads there.
  */
-static inline bool cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+static inline bool cdm_redirect(struct alloc_context *ac, gfp_t gfp,
 				nodemask_t *nodemask)
 {
-	return cdm_enabled() && nodemask &&
-	       __cdm_redirect(ac, nid, gfp, nodemask);
+	return cdm_enabled() && nodemask && __cdm_redirect(ac, gfp, nodemask);
 }
 
 /* Keep record of pages of a device node; only a nodemask can have named it. */
@@ -457,7 +455,7 @@ static inline bool cdm_policy(const struct mempolicy *pol)
 	return false;
 }
 
-static inline bool cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
+static inline bool cdm_redirect(struct alloc_context *ac, gfp_t gfp,
 				nodemask_t *nodemask)
 {
 	return false;

@@ -21,13 +21,20 @@
 #include "../internal.h"
 #include "internal.h"
 
+/* The node whose ordinary zonelist this is. */
+static int cdm_zonelist_nid(struct zonelist *zonelist, gfp_t gfp)
+{
+	return container_of(zonelist - gfp_zonelist(gfp), pg_data_t,
+			    node_zonelists[0])->node_id;
+}
+
 /*
  * The first attempt has failed: go on with the list that holds device nodes, if
  * the nodemask names one. It begins with the same RAM, in order of distance.
  */
-bool __cdm_redirect(struct alloc_context *ac, int nid, gfp_t gfp,
-		    nodemask_t *nodemask)
+bool __cdm_redirect(struct alloc_context *ac, gfp_t gfp, nodemask_t *nodemask)
 {
+	int nid = cdm_zonelist_nid(ac->zonelist, gfp);
 	struct zonelist *zonelist = __cdm_zonelist(nid, gfp, nodemask);
 
 	if (zonelist == ac->zonelist)
