@@ -144,10 +144,10 @@ TEST_F(audit, audit_of_reused_pages)
 /* A fence that is broken on purpose: the audit must see it, before and after. */
 TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 {
-	struct cdm_load load = { .size = 96 * MIB };
+	struct cdm_load load = { .size = 320 * MIB };
 	__u32 on = 1;
 
-	ASSERT_EQ(0, cdm_leave_ram(48));
+	ASSERT_EQ(0, cdm_leave_ram(256));
 	self->breach = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->breach);
 	ASSERT_EQ(0, ioctl(self->breach, CDM_TEST_IOC_BREACH, &on));

@@ -193,6 +193,9 @@ static int pinner_fn(struct cdm_child *me, void *arg)
 	if (cdm_mbind(addr, PIN_SIZE, MPOL_BIND, 1UL << pinner->dev, 0))
 		return 1;
 	cdm_stamp(addr, PIN_SIZE, SEED);
+	/* The program itself must not ask for RAM when there is none. */
+	if (mlockall(MCL_CURRENT))
+		return 3;
 	cdm_say(me, 0);
 	if (cdm_hear(me))
 		return 2;

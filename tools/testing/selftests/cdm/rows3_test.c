@@ -562,22 +562,6 @@ TEST_F_TIMEOUT(machine, A1_top, CDM_TIMEOUT)
 	EXPECT_GT(TOP(0), TOP(2));
 }
 
-/*
- * What is free and what could be is a part of the total, also while shared
- * memory on the device is larger than what is used of RAM.
- */
-TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
-{
-	size_t size = 384 * MIB;
-	char *addr = cdm_map_shared(size);
-
-	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, self->dev_mask, 0));
-	cdm_touch(addr, size);
-	EXPECT_GE(FREE(0), FREE(2) + FREE(4));
-	EXPECT_GE(FREE(0), FREE(1) + FREE(5));
-	EXPECT_GE(TOP(0), TOP(1) + TOP(3));
-}
-
 /* Columns by node, and their sum. */
 TEST_F_TIMEOUT(machine, numastat_of_meminfo, CDM_TIMEOUT)
 {

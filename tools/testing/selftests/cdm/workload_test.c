@@ -3,7 +3,7 @@
  * Real workloads with RAM full to the brim: none of them may put a page on a
  * device node, at any time.
  *
- * RAM is filled up to BRIM MiB first, and half of these are reserves. A workload
+ * RAM is filled up to BRIM MiB first, half of which are reserves. A workload
  * then asks for several times as much, so that a fenced kernel has to reclaim
  * and to swap, while an unfenced one goes on in the empty device. A child looks
  * at the device nodes all the time, and the worst that it saw is what counts.
