@@ -90,30 +90,32 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 	}
 }
 
-static bool cdm_has_cause(unsigned long pfn, unsigned long nr_pages)
+static bool cdm_has_cause(const u8 *bytes, unsigned long nr_pages)
 {
 	while (nr_pages--) {
-		if (cdm_cause(pfn++))
+		if (READ_ONCE(*bytes++) & CDM_CAUSE_MASK)
 			return true;
 	}
 	return false;
 }
 
 /*
- * Forget why the pages of a free block were in use. Under the lock of the zone,
+ * Forget why the pages of a free block, which is part of one section, were in
+ * use. Under the lock of the zone,
  * or they might have been taken again, and noted, since they were seen free.
  */
 void cdm_forget_cause(struct page *page, unsigned long nr_pages)
 {
-	unsigned long pfn = page_to_pfn(page), flags;
+	u8 *bytes = cdm_cause_byte(page_to_pfn(page));
 	struct zone *zone = page_zone(page);
+	unsigned long flags;
 
-	if (!cdm_has_cause(pfn, nr_pages))
+	if (!bytes || !cdm_has_cause(bytes, nr_pages))
 		return;
 	spin_lock_irqsave(&zone->lock, flags);
 	if (PageBuddy(page) && nr_pages <= 1UL << buddy_order(page)) {
-		for (; nr_pages; nr_pages--, pfn++)
-			*cdm_cause_byte(pfn) &= CDM_USED;
+		while (nr_pages--)
+			*bytes++ &= CDM_USED;
 	}
 	spin_unlock_irqrestore(&zone->lock, flags);
 }

@@ -41,7 +41,7 @@ for f in default base off debug; do
 	off) stage "off is off" "$TOOLS/off.sh" ;;
 	debug)
 		stage "kunit, debug" flavour debug "$TOOLS/kunit.sh"
-		TIMEOUT=1800 stage "selftests, debug" flavour debug "$TOOLS/selftest.sh"
+		TIMEOUT=3000 stage "selftests, debug" flavour debug "$TOOLS/selftest.sh"
 		;;
 	esac
 done

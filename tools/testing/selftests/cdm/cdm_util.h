@@ -371,8 +371,23 @@ static inline long cdm_audit_all(const char *key)
  */
 static inline long cdm_unfenced(void)
 {
-	return cdm_audit_all("kernel") + cdm_audit_all("cause_unknown") +
-	       cdm_audit_all("zonelists");
+	static const char * const keys[] = {
+		"\nkernel ", "\ncause_unknown ", "\nzonelists ",
+	};
+	struct cdm_nodes devs = cdm_devs();
+	char path[128], buf[4096];
+	long sum = 0;
+
+	for (int i = 0; i < devs.nr; i++) {
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/cdm/audit",
+			 devs.nid[i]);
+		if (cdm_read(path, buf, sizeof(buf)) < 0)
+			continue;
+		for (int k = 0; k < ARRAY_SIZE(keys); k++)
+			sum += atol(strstr(buf, keys[k]) + strlen(keys[k]));
+	}
+	return sum;
 }
 
 /* Pages in use on all device nodes, by whatever name. */

@@ -173,7 +173,6 @@ TEST_F(paths, pin_longterm_by_io_uring)
 struct pinner {
 	int dev;
 	int err;		/* of the first pin that failed */
-	int late_err;		/* of one more page, by the driver */
 	long pinned;		/* pages before that */
 	long wrong;
 	long absent;
@@ -187,7 +186,6 @@ static int pinner_fn(struct cdm_child *me, void *arg)
 {
 	struct pinner *pinner = arg;
 	char *addr = cdm_map(PIN_SIZE);
-	int fd = open(CDM_TEST_DEVICE, O_RDWR);
 	size_t off;
 
 	if (cdm_mbind(addr, PIN_SIZE, MPOL_BIND, 1UL << pinner->dev, 0))
@@ -206,12 +204,6 @@ static int pinner_fn(struct cdm_child *me, void *arg)
 			pinner->err = ring;
 		else
 			pinner->pinned += PIN_STEP / PAGE;
-	}
-	if (pinner->err && fd >= 0) {
-		__u64 pin = (uintptr_t)addr + PIN_SIZE - PAGE;
-
-		if (ioctl(fd, CDM_TEST_IOC_PIN_LONGTERM, &pin))
-			pinner->late_err = -errno;
 	}
 	pinner->wrong = cdm_stamp_wrong(addr, PIN_SIZE, SEED);
 	pinner->absent = cdm_spread(addr, PIN_SIZE).absent;
@@ -238,8 +230,6 @@ TEST_F_TIMEOUT(paths, pin_longterm_without_ram, CDM_TIMEOUT)
 	cdm_say(&self->child, 0);
 	EXPECT_EQ(0, cdm_hear(&self->child));
 	EXPECT_EQ(-ENOMEM, pinner->err);
-	if (!cdm_is_base())
-		EXPECT_EQ(-ENOMEM, pinner->late_err);
 	EXPECT_LT(0, pinner->pinned);
 	EXPECT_EQ(0, pinner->wrong);
 	EXPECT_EQ(0, pinner->absent);
