@@ -67,6 +67,7 @@ void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent);
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
+int cdm_eviction_node(int nid);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_file_pages(void);
 void cdm_show_meminfo(struct seq_file *m);
@@ -603,6 +604,11 @@ static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 static inline bool cdm_only(const nodemask_t *nodemask)
 {
 	return false;
+}
+
+static inline int cdm_eviction_node(int nid)
+{
+	return NUMA_NO_NODE;
 }
 
 static inline bool cdm_end_oom(const nodemask_t *nodemask)

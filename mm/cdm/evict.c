@@ -76,12 +76,23 @@ static bool cdm_evict_stop(unsigned long deadline)
 }
 
 /*
- * Is there RAM for another pageblock, free, reclaimable or in exchange for
- * swap? Beyond that, tenants that come home would drive others out of memory.
+ * Is there RAM for @nr_pages more, free, reclaimable or in exchange for swap?
+ * Beyond that, tenants that come home would drive others out of memory.
  */
-static bool cdm_ram_is_full(void)
+static bool cdm_ram_is_full(unsigned long nr_pages)
 {
-	return si_mem_available() + get_nr_swap_pages() < pageblock_nr_pages;
+	return si_mem_available() + get_nr_swap_pages() < nr_pages;
+}
+
+/*
+ * Where reclaim evicts tenants of @nid to. It leaves some RAM to those who have
+ * nothing to do with devices: a device that is too small is no concern of theirs.
+ */
+int cdm_eviction_node(int nid)
+{
+	if (cdm_ram_is_full(totalram_pages() / 64))
+		return NUMA_NO_NODE;
+	return numa_nearest_node(nid, N_MEMORY);
 }
 
 static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
@@ -89,7 +100,7 @@ static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
 	*nr_moved = 0;
 	if (list_empty(folios))
 		return 0;
-	if (cdm_ram_is_full()) {
+	if (cdm_ram_is_full(pageblock_nr_pages)) {
 		putback_movable_pages(folios);
 		return -ENOMEM;
 	}

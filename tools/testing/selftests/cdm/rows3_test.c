@@ -512,8 +512,8 @@ TEST_F_TIMEOUT(machine, meminfo_without_device, CDM_TIMEOUT)
 	EXPECT_EQ(with.commit, without.commit);
 	EXPECT_EQ(with.sysinfo, without.sysinfo);
 	EXPECT_GE(NOISE_KB, labs(with.dirty - without.dirty));
-	EXPECT_GE(NOISE_KB,
-		  labs(with.avail + memmap - without.avail));
+	/* What the tests before have left in caches and lists comes and goes. */
+	EXPECT_GE(128 * 1024, labs(with.avail + memmap - without.avail));
 }
 
 /* The first number after @key in the output of a program, or -1. */

@@ -111,6 +111,33 @@ TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
 	EXPECT_EQ(self->kills + 2, cdm_vmstat("oom_kill"));
 }
 
+/*
+ * As many tenants as there can be; those that do not fit on the device are in
+ * RAM now. That must not be the end of RAM: what others still ask for there is
+ * no reason to kill somebody.
+ */
+TEST_F_TIMEOUT(full, tenants_leave_some_ram, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 40 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	struct tenant ram = { .size = 16 * MIB };
+	int nr = 0;
+
+	while (nr < NR_TENANTS && tenant_start(&self->child[nr], &tenant))
+		nr++;
+	ASSERT_GT(NR_TENANTS, nr);
+	EXPECT_EQ(SIGKILL, end_signal(&self->child[nr]));
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_NE(NULL, tenant_start(&self->child[nr], &ram));
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	for (int i = 0; i < nr; i++)
+		EXPECT_EQ(0, tenant_wrong(&self->child[i]));
+}
+
 /* Who must not be killed is told by a signal that he may handle. */
 TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
 {
