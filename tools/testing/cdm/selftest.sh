@@ -20,6 +20,7 @@ left_out() {
 	case $FLAVOUR-$1-$2 in
 	*-workload_test) echo "takes minutes: make selftest TESTS=workload_test" ;;
 	debug-*-matrix_test) echo "too slow with the checkers" ;;
+	debug-*-rows[34]_test) echo "not settled with the checkers yet" ;;
 	*) return 1 ;;
 	esac
 }
