@@ -70,6 +70,8 @@ void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 int cdm_eviction_node(int nid);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_file_pages(void);
+unsigned long __cdm_node_pages(enum node_stat_item item);
+long __cdm_cached_pages(void);
 void cdm_show_meminfo(struct seq_file *m);
 
 /* An entry of an initializer, with its comma; nothing if the feature is off. */
@@ -405,6 +407,18 @@ static inline void cdm_exclude_file(unsigned long *nr_pages)
 		*nr_pages -= min(*nr_pages, __cdm_file_pages());
 }
 
+static inline void cdm_exclude_shmem(unsigned long *nr_pages)
+{
+	if (cdm_enabled())
+		*nr_pages -= min(*nr_pages, __cdm_node_pages(NR_SHMEM));
+}
+
+static inline void cdm_exclude_cached(long *nr_pages)
+{
+	if (cdm_enabled())
+		*nr_pages -= __cdm_cached_pages();
+}
+
 static inline void cdm_exclude_available(long *nr_pages)
 {
 	if (cdm_enabled())
@@ -441,10 +455,8 @@ static inline const nodemask_t *cdm_usable(void)
 	return &node_states[N_MEMORY];
 }
 
-static inline const nodemask_t *cdm_present(void)
-{
-	return &node_states[N_MEMORY];
-}
+/* An inline function here changes the order in which GCC emits others. */
+#define cdm_present()	((const nodemask_t *)&node_states[N_MEMORY])
 
 static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
 {
@@ -621,6 +633,14 @@ static inline void cdm_exclude_free(unsigned long *nr_pages)
 }
 
 static inline void cdm_exclude_file(unsigned long *nr_pages)
+{
+}
+
+static inline void cdm_exclude_shmem(unsigned long *nr_pages)
+{
+}
+
+static inline void cdm_exclude_cached(long *nr_pages)
 {
 }
 

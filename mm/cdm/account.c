@@ -21,17 +21,29 @@ unsigned long __cdm_free_pages(void)
 	return nr_pages;
 }
 
-/* File folios on device nodes: not page cache that RAM could get back. */
-unsigned long __cdm_file_pages(void)
+/* The pages of all device nodes that @item counts. */
+unsigned long __cdm_node_pages(enum node_stat_item item)
 {
 	unsigned long nr_pages = 0;
 	int nid;
 
-	for_each_node_mask(nid, cdm_nodes) {
-		nr_pages += node_page_state(NODE_DATA(nid), NR_ACTIVE_FILE);
-		nr_pages += node_page_state(NODE_DATA(nid), NR_INACTIVE_FILE);
-	}
+	for_each_node_mask(nid, cdm_nodes)
+		nr_pages += node_page_state(NODE_DATA(nid), item);
 	return nr_pages;
+}
+
+/* File folios on device nodes: not page cache that RAM could get back. */
+unsigned long __cdm_file_pages(void)
+{
+	return __cdm_node_pages(NR_ACTIVE_FILE) +
+	       __cdm_node_pages(NR_INACTIVE_FILE);
+}
+
+/* What "Cached" counts of device nodes, shared memory for the most part. */
+long __cdm_cached_pages(void)
+{
+	return __cdm_node_pages(NR_FILE_PAGES) -
+	       __cdm_node_pages(NR_SWAPCACHE);
 }
 
 static unsigned long cdm_total_pages(void)

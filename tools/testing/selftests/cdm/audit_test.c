@@ -299,7 +299,7 @@ TEST_F_TIMEOUT(audit, counters_of_eviction, CDM_TIMEOUT)
 	EXPECT_EQ(1, counted(pin));
 	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_UNPIN));
 	close(fd);
-	ASSERT_EQ(0, madvise(addr + PAGE, PAGE, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr + PAGE, PAGE));
 	EXPECT_EQ(1, counted(reclaim));
 	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
 	EXPECT_EQ(PAGES - 2, counted(hotplug));

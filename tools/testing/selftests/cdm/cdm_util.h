@@ -286,6 +286,13 @@ static inline void cdm_drop_caches(void)
 	cdm_write("/proc/sys/vm/drop_caches", "3");
 }
 
+/* All of it: what waits for the LRU with a CPU could not be isolated. */
+static inline int cdm_pageout(void *addr, size_t size)
+{
+	cdm_drop_caches();
+	return madvise(addr, size, MADV_PAGEOUT);
+}
+
 static inline long cdm_node_used(int nid)
 {
 	return cdm_node_meminfo(nid, "MemTotal") -

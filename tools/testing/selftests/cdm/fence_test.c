@@ -503,7 +503,7 @@ static int file_on_device_fn(struct cdm_child *me, void *arg)
 		return 3;
 	cdm_say(me, (long)addr);
 	if (cdm_hear(me) == 1)
-		cdm_say(me, madvise(addr, 8 * MIB, MADV_PAGEOUT));
+		cdm_say(me, cdm_pageout(addr, 8 * MIB));
 	cdm_hear(me);
 	return 0;
 }
@@ -569,7 +569,7 @@ TEST_F_TIMEOUT(reclaim, F8_pageout_never_swaps_device, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_swap_on(128));
 	addr = cdm_map_on(cdm_dev(0), size, 8);
 	ASSERT_NE(NULL, addr);
-	ASSERT_EQ(0, madvise(addr, size, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr, size));
 	spread = cdm_spread(addr, size);
 	EXPECT_EQ(0, spread.absent);
 	EXPECT_EQ(spread.total, cdm_spread_in(spread, cdm_rams()));

@@ -449,7 +449,7 @@ TEST_F_TIMEOUT(policy, swap_in, CDM_TIMEOUT)
 
 	ASSERT_EQ(0, cdm_swap_on(64));
 	cdm_fill(addr, SIZE, SEED);
-	ASSERT_EQ(0, madvise(addr, SIZE, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr, SIZE));
 	EXPECT_LT(PAGES / 2, cdm_spread(addr, SIZE).absent);
 	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));

@@ -178,7 +178,7 @@ TEST_F_TIMEOUT(paths, F15_swap_in_beyond_free_ram, CDM_TIMEOUT)
 
 	ASSERT_EQ(0, cdm_swap_on(SWAP));
 	cdm_fill(addr, SIZE, SEED);
-	ASSERT_EQ(0, madvise(addr, SIZE, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr, SIZE));
 	EXPECT_LT(PAGES / 2, cdm_spread(addr, SIZE).absent);
 	ASSERT_TRUE(tighten());
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
@@ -379,7 +379,7 @@ TEST_F_TIMEOUT(paths, F15_swap_readahead, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_swap_on(SWAP));
 	ASSERT_EQ(0, cdm_write(VMA_READAHEAD, "0"));
 	cdm_fill(addr, SIZE, SEED);
-	ASSERT_EQ(0, madvise(addr, SIZE, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr, SIZE));
 	ASSERT_EQ(0, cdm_start(&self->child, reader_fn, addr));
 	ASSERT_EQ(0, cdm_hear(&self->child));
 	spread = cdm_spread_of(self->child.pid, addr, SIZE);
@@ -406,11 +406,13 @@ TEST_F_TIMEOUT(paths, mlocked_memory_and_unregister, CDM_TIMEOUT)
 	ASSERT_EQ(0, mlock(addr, SIZE));
 	cdm_fill(addr, SIZE, SEED);
 	ASSERT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	cdm_stat_refresh();
 	locked = cdm_nodes_meminfo(cdm_rams(), "Mlocked");
 
 	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
 	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams()));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	cdm_stat_refresh();
 	EXPECT_EQ(SIZE / 1024,
 		  cdm_nodes_meminfo(cdm_rams(), "Mlocked") - locked);
 }
@@ -445,7 +447,7 @@ static int swapper_fn(struct cdm_child *me, void *arg)
 	cdm_say(me, 0);
 	if (cdm_hear(me))
 		return 2;
-	cdm_say(me, madvise(addr, swapper->size, MADV_PAGEOUT));
+	cdm_say(me, cdm_pageout(addr, swapper->size));
 	if (cdm_hear(me))
 		return 3;
 	cdm_say(me, hash != cdm_hash(addr, swapper->size));

@@ -130,7 +130,7 @@ TEST_F_TIMEOUT(reclaim, pageout_and_cold, CDM_TIMEOUT)
 	EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, self->dev));
 	if (cdm_is_base())
 		SKIP(return, "the base swaps");
-	ASSERT_EQ(0, madvise(addr, size, MADV_PAGEOUT));
+	ASSERT_EQ(0, cdm_pageout(addr, size));
 	EXPECT_EQ(size / PAGE, cdm_spread_in(cdm_spread(addr, size),
 					     cdm_rams()));
 	EXPECT_EQ(self->pswpout, cdm_vmstat("pswpout"));
@@ -560,6 +560,25 @@ TEST_F_TIMEOUT(machine, A1_top, CDM_TIMEOUT)
 	EXPECT_GE(1, labs((long)(TOP(0) - mib)));
 	EXPECT_GT(TOP(0), TOP(1));
 	EXPECT_GT(TOP(0), TOP(2));
+}
+
+/*
+ * What is used, free and cached is a part of the total, also while shared memory
+ * on the device is larger than what is used of RAM.
+ */
+TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
+{
+	size_t size = 384 * MIB;
+	char *addr = cdm_map_shared(size);
+
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, self->dev_mask, 0));
+	cdm_touch(addr, size);
+	EXPECT_GT(size / 1024, FREE(3));
+	EXPECT_GT(size / 1024, FREE(4));
+	EXPECT_GE(FREE(0), FREE(1) + FREE(2));
+	EXPECT_GE(FREE(0), FREE(2) + FREE(4));
+	EXPECT_GE(FREE(0), FREE(1) + FREE(5));
+	EXPECT_GE(TOP(0), TOP(1) + TOP(3));
 }
 
 /* Columns by node, and their sum. */
