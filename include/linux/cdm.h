@@ -10,7 +10,6 @@
 #ifndef _LINUX_CDM_H
 #define _LINUX_CDM_H
 
-#include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
 #include <linux/memory_hotplug.h>
@@ -23,6 +22,7 @@
 #include <linux/string.h>
 
 struct alloc_context;
+struct inode;
 struct oom_control;
 struct seq_file;
 struct vm_area_struct;
@@ -58,6 +58,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 nodemask_t *__cdm_thisnode_mask(int nid);
 nodemask_t *__cdm_pool_mask(int nid);
 int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked);
+bool __cdm_is_page_cache(const struct inode *inode);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
 int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 		      unsigned long end, const struct mempolicy *pol,
@@ -270,8 +271,7 @@ static inline void cdm_shmem_policy(const struct inode *inode,
 				    const struct mempolicy *shared, pgoff_t *ilx)
 {
 	if (cdm_enabled() && !shared && current->mempolicy &&
-	    cdm_policy(current->mempolicy) &&
-	    !(inode->i_sb->s_flags & SB_KERNMOUNT))
+	    __cdm_is_page_cache(inode))
 		*ilx = NO_INTERLEAVE_INDEX;
 }
 

@@ -11,6 +11,7 @@
 
 #include <linux/cdm.h>
 #include <linux/cpuset.h>
+#include <linux/fs.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
@@ -172,6 +173,13 @@ nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	if (cdm_node(*nid))
 		*nid = numa_node_id();
 	return nodemask && !nodes_empty(pol->ram_nodes) ? &pol->ram_nodes : NULL;
+}
+
+/* For a task whose policy names a device: is this a file on a mount of tmpfs? */
+bool __cdm_is_page_cache(const struct inode *inode)
+{
+	return cdm_policy(current->mempolicy) &&
+	       !(inode->i_sb->s_flags & SB_KERNMOUNT);
 }
 
 /* As __cdm_alloc_pages(), for huge pages that lie ready in a pool. */
