@@ -113,7 +113,8 @@ static struct page *cdm_alloc_bound(gfp_t gfp, unsigned int order, int nid,
 	struct page *page;
 	nodemask_t near;
 
-	if (cdm_nodes_before_ram(&near, nid, nodemask)) {
+	if (nodes_intersects(*nodemask, node_states[N_MEMORY]) &&
+	    cdm_nodes_before_ram(&near, nid, nodemask)) {
 		page = cdm_try_alloc(gfp, order, nid, &near);
 		if (page)
 			return page;

@@ -14,34 +14,12 @@ PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 leaks=""
 
-# left_out TOPOLOGY PROGRAM: why it is left out there, unless TESTS asks for it.
-left_out() {
-	[[ -z ${TESTS:-} ]] || return 1
-	case $FLAVOUR-$1-$2 in
-	*-workload_test) echo "takes minutes: make selftest TESTS=workload_test" ;;
-	debug-*-matrix_test) echo "too slow with the checkers" ;;
-	debug-*-rows[34]_test) echo "not settled with the checkers yet" ;;
-	*) return 1 ;;
-	esac
-}
-
 # programs TOPOLOGY: what runs there.
 programs() {
 	local p
 	for p in ${TESTS:-$(cd "$PROGRAMS" && ls -- *_test)}; do
 		[[ $FLAVOUR != base ]] || rows "$p" | grep -q . || continue
-		! left_out "$1" "$p" >/dev/null || continue
 		echo "$p"
-	done
-}
-
-# Nothing is left out silently.
-report_left_out() {
-	local p reason
-	for p in $(cd "$PROGRAMS" && ls -- *_test); do
-		if reason=$(left_out "$1" "$p"); then
-			result "skip $FLAVOUR/$1/$p # $reason"
-		fi
 	done
 }
 
@@ -83,7 +61,6 @@ boot() {
 # A program that takes the machine down must not hide those after it.
 run_topology() {
 	local topology=$1 out=$WORK/$1 todo rest part=0 status
-	report_left_out "$topology"
 	todo=$(programs "$topology")
 	while [[ -n $todo ]]; do
 		part=$((part + 1))

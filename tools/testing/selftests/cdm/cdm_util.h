@@ -1013,6 +1013,16 @@ static inline int cdm_range(int nid, int i, struct cdm_test_range *range)
 	return -ENOENT;
 }
 
+static inline int cdm_unregister_all(void)
+{
+	struct cdm_nodes devs = cdm_devs();
+	int err = 0;
+
+	for (int i = 0; !err && i < devs.nr; i++)
+		err = cdm_unregister(devs.nid[i], 30000, NULL);
+	return err;
+}
+
 /* Register every range that has no node at the moment. */
 static inline int cdm_register_all(void)
 {

@@ -235,17 +235,6 @@ FIXTURE_TEARDOWN(machine)
 	knobs_reset();
 }
 
-/* Unregister all device nodes. */
-static int unregister_all(void)
-{
-	struct cdm_nodes devs = cdm_devs();
-	int err = 0;
-
-	for (int i = 0; !err && i < devs.nr; i++)
-		err = cdm_unregister(devs.nid[i], 30000, NULL);
-	return err;
-}
-
 /* What the zones of RAM keep back, as text of /proc/zoneinfo. */
 static void ram_watermarks(char *buf, size_t size)
 {
@@ -281,7 +270,7 @@ TEST_F_TIMEOUT(machine, watermarks_without_device, CDM_TIMEOUT)
 		SKIP(return, "the base has no owner driver");
 	ram_watermarks(with, sizeof(with));
 	ASSERT_NE(NULL, strstr(with, "protection"));
-	ASSERT_EQ(0, unregister_all());
+	ASSERT_EQ(0, cdm_unregister_all());
 	ram_watermarks(without, sizeof(without));
 	EXPECT_EQ(min_free, cdm_read_long("/proc/sys/vm/min_free_kbytes"));
 	EXPECT_STREQ(with, without);
@@ -499,13 +488,14 @@ static struct says machine_says(void)
 TEST_F_TIMEOUT(machine, meminfo_without_device, CDM_TIMEOUT)
 {
 	struct says with = machine_says(), without;
-	/* The memmap of the device is in RAM. */
+	/* The memmap of the device is in RAM; with KASAN, its shadow is, too. */
 	long memmap = cdm_meminfo("DeviceTotal") / 64;
+	long shadow = cdm_flavour_is("debug") ? memmap * 8 : 0;
 
 	if (cdm_is_base())
 		SKIP(return, "the base has no owner driver");
 	ASSERT_LT(0, memmap);
-	ASSERT_EQ(0, unregister_all());
+	ASSERT_EQ(0, cdm_unregister_all());
 	without = machine_says();
 	EXPECT_GE(0, cdm_meminfo("DeviceTotal"));
 	EXPECT_EQ(with.total, without.total);
@@ -513,7 +503,7 @@ TEST_F_TIMEOUT(machine, meminfo_without_device, CDM_TIMEOUT)
 	EXPECT_EQ(with.sysinfo, without.sysinfo);
 	EXPECT_GE(NOISE_KB, labs(with.dirty - without.dirty));
 	/* What the tests before have left in caches and lists comes and goes. */
-	EXPECT_GE(128 * 1024, labs(with.avail + memmap - without.avail));
+	EXPECT_GE(128 * 1024, labs(with.avail + memmap + shadow - without.avail));
 }
 
 /* The first number after @key in the output of a program, or -1. */
@@ -563,8 +553,8 @@ TEST_F_TIMEOUT(machine, A1_top, CDM_TIMEOUT)
 }
 
 /*
- * What is used, free and cached is a part of the total, also while shared memory
- * on the device is larger than what is used of RAM.
+ * What is free and cached is a part of the total, also while shared memory on the
+ * device is larger than what is used of RAM.
  */
 TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
 {
@@ -575,9 +565,7 @@ TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
 	cdm_touch(addr, size);
 	EXPECT_GT(size / 1024, FREE(3));
 	EXPECT_GT(size / 1024, FREE(4));
-	EXPECT_GE(FREE(0), FREE(1) + FREE(2));
 	EXPECT_GE(FREE(0), FREE(2) + FREE(4));
-	EXPECT_GE(FREE(0), FREE(1) + FREE(5));
 	EXPECT_GE(TOP(0), TOP(1) + TOP(3));
 }
 

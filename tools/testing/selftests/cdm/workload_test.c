@@ -1096,8 +1096,9 @@ TEST_F_TIMEOUT(tenants, overfill_spares_ram, CDM_TIMEOUT)
 }
 
 /*
- * It names every node there is, so that pages may be on a device, but only
- * while it runs, and none without a name.
+ * It names every node there is, so that pages may be on a device, but none
+ * without a name. It may also have moved there what others map, such as the C
+ * library; that comes home with the node.
  */
 TEST_F_TIMEOUT(tenants, stress_ng_numa, CDM_TIMEOUT)
 {
@@ -1108,6 +1109,8 @@ TEST_F_TIMEOUT(tenants, stress_ng_numa, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_swap_on(SWAP));
 	ASSERT_EQ(0, cdm_leave_ram(BRIM));
 	EXPECT_EQ(0, run_stressors(stressors));
+	EXPECT_EQ(0, cdm_unfenced());
+	EXPECT_EQ(0, cdm_unregister_all());
 }
 
 TEST_HARNESS_MAIN
