@@ -61,8 +61,8 @@ selftest kunit style bench: build
 	@$(tools)/$@.sh
 
 bench-fence: setup
-	@FLAVOUR=default $(tools)/build.sh
-	@FLAVOUR=base $(tools)/build.sh
+	@VARIANT=bench FLAVOUR=default $(tools)/build.sh
+	@VARIANT=bench FLAVOUR=base $(tools)/build.sh
 	@$(tools)/$@.sh
 
 fence-table:

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # What the fence costs those who do not use it: kernel instructions, counted by
-# the emulator, against the base. Flavours default and base must be built; off
-# is taken along if it is. Each machine is booted twice, to see whether the
-# counts are the same. Fails if the cost is more than the contract allows.
+# the emulator, against the base. Flavours default and base must be built as
+# VARIANT=bench; off is taken along if it is. Each machine is booted twice, to
+# see whether the counts are the same. Fails if the cost is more than the
+# contract allows.
 # Environment: PROFILE, one of OPERATIONS or named-anon, named-thp: shows instead
 # in which functions of the kernel it is spent.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+export VARIANT=bench
 PROFILE=${PROFILE:-}
 OPERATIONS="anon thp unmap write miss hit fork"
 NAMED="anon thp"
@@ -48,15 +50,13 @@ comparable() {
 	for f in base default off; do
 		is_built "$f" || continue
 		if [[ $(obj "$f")/.config -nt $(obj "$f")/arch/x86/boot/bzImage ]]; then
-			echo "notice: $f is older than its configuration: make build FLAVOUR=$f"
+			echo "notice: $f is older than its configuration: make bench-fence"
 			status=1
 		elif ! cmp -s <(options base) <(options "$f"); then
 			echo "notice: base and $f are configured differently, so do not compare them"
 			status=1
 		fi
 	done
-	grep -q '^CONFIG_JUMP_LABEL=y' "$(obj default)/.config" ||
-		echo "notice: without CONFIG_JUMP_LABEL a static key is a load, a test and a jump"
 	return "$status"
 }
 
@@ -90,7 +90,7 @@ boot() {
 rm -rf "$COUNTS"
 mkdir -p "$COUNTS"
 for f in base default; do
-	is_built $f || die "flavour $f is not built: make build FLAVOUR=$f"
+	is_built $f || die "flavour $f is not built: make bench-fence"
 done
 step "build the benchmark" build
 for m in $MACHINES; do

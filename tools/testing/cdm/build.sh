@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Build one flavour (FLAVOUR, default "default"): configuration, kernel,
 # modules, tests, and the init of the guest. Incremental. WHAT=hooked builds
-# the objects of hooked files alone.
+# the objects of hooked files alone; VARIANT=NAME adds config/NAME.config.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

@@ -21,7 +21,7 @@ flavour() {
 }
 
 start_results
-unset FLAVOUR TOPOLOGY TIMEOUT
+unset FLAVOUR TOPOLOGY TIMEOUT VARIANT
 for f in default base off debug; do
 	what=kernel
 	[[ $f != off ]] || what=hooked
@@ -38,7 +38,7 @@ for f in default base off debug; do
 	off) stage "off is off" "$TOOLS/off.sh" ;;
 	debug)
 		stage "kunit, debug" flavour debug "$TOOLS/kunit.sh"
-		TIMEOUT=3000 stage "selftests, debug" flavour debug "$TOOLS/selftest.sh"
+		TIMEOUT=4500 stage "selftests, debug" flavour debug "$TOOLS/selftest.sh"
 		;;
 	esac
 done

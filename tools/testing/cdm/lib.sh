@@ -93,10 +93,11 @@ fragments() {
 	default) echo "$TOOLS/config/cdm.config" ;;
 	debug) echo "$TOOLS/config/cdm.config" "$TOOLS/config/debug.config" ;;
 	esac
+	[[ -z ${VARIANT:-} ]] || echo "$TOOLS/config/$VARIANT.config"
 }
 
 obj() {
-	echo "$BUILD/obj/$1"
+	echo "$BUILD/obj/$1${VARIANT:+-$VARIANT}"
 }
 
 # The hooked files that flavour base has compiled.

@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 FLAVOUR=${FLAVOUR:-default}
-export TIMEOUT=${TIMEOUT:-900}
+export TIMEOUT=${TIMEOUT:-1800}
 PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 leaks=""
