@@ -70,6 +70,7 @@ bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 int cdm_eviction_node(int nid);
 unsigned long __cdm_free_pages(void);
+unsigned long __cdm_pool_pages(const unsigned int *nr_by_node);
 unsigned long __cdm_file_pages(void);
 unsigned long __cdm_node_pages(enum node_stat_item item);
 long __cdm_cached_pages(void);
@@ -241,6 +242,12 @@ static inline int cdm_check_online(struct zone *zone)
 	if (cdm_enabled())
 		return __cdm_check_online(zone);
 	return 0;
+}
+
+/* How many of the huge pages, by node, are no RAM? */
+static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
+{
+	return cdm_enabled() ? __cdm_pool_pages(nr_by_node) : 0;
 }
 
 /* The nodes to search for huge pages under @pol, from @nid on. */
@@ -557,6 +564,11 @@ static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 {
 	return nodemask;
+}
+
+static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
+{
+	return 0;
 }
 
 static inline int cdm_policy_narrow(struct mempolicy *pol,

@@ -42,5 +42,6 @@ for f in default base off debug; do
 		;;
 	esac
 done
+stage "table of the fence" check "table of the fence" "$TOOLS/fence-table.sh" --check
 echo "== total: $SECONDS s"
 finish

@@ -13,6 +13,8 @@ import sys
 
 import ktap
 
+OTHER = "Lifecycle, migration and the rest"
+
 ROWS = [
     ("F1", "Fallback zonelists, thisnode, loops over nodes"),
     ("F2", "Slab, percpu, vmalloc, page tables, kernel stacks"),
@@ -43,13 +45,13 @@ ROWS = [
 
 # Tests without a row in their names, by row.
 PLAIN = {
-    "F2": r"kernel_memory_of|module_loop|fork_storm",
+    "F2": r"kernel_memory_of|module_load|fork_storm",
     "F4": r"gigantic|contig",
     "F5": r"hugetlb|huge_page_pool|surplus",
-    "F6": r"^cpuset\.|cpuset|mems_allowed|spread|hardwall",
+    "F6": r"^cpuset\.|^plug\.|cpuset|mems_allowed|spread|hardwall|borrows",
     "F7": r"^policy\.(bind|get_mempolicy|interleave|preferred|weighted|second|unknown|default)|"
-          r"^names\.|^matrix\.|weight|home_node|relative|static_nodes|shared_policy|mbind",
-    "F8": r"^reclaim\.|pressure|mglru|lru_gen|madv_",
+          r"^names\.|^matrix\.|^two\.|numactl|weight|home_node|relative|static_nodes|shared_policy|mbind",
+    "F8": r"^reclaim\.|^tenants\.|pressure|mglru|lru_gen|madv_",
     "F9": r"demotion",
     "F10": r"ksm|collapse|khugepaged|compact",
     "F11": r"numa_balancing|hint_fault",
@@ -58,12 +60,12 @@ PLAIN = {
     "F14": r"pin_longterm|longterm|pinned",
     "F15": r"swap_in|fork|cow|uffd|userfault|mremap",
     "F16": r"mlock|locked",
-    "F17": r"oversubscri|oom|full_device",
+    "F17": r"^full\.|oversubscri|oom|full_device",
     "F18": r"watermark|reserves|last_page|min_free",
     "F19": r"zram|zswap|zsmalloc",
     "F20": r"hibernat|iomem|firmware_memmap|kexec",
-    "F21": r"zeroed",
-    "A1": r"^account\.|meminfo|numastat|free_and_top|sysinfo",
+    "F21": r"zeroe[ds]|are_zero",
+    "A1": r"^account\.|meminfo|numastat|free_adds_up|sysinfo",
     "A2": r"memory_cgroup|numa_maps",
     "A3": r"counter|vmstat|tracepoint",
     "A4": r"audit|breach",
@@ -141,18 +143,22 @@ def table(tests, fenced, unfenced):
     print(rule)
 
 
+def section(heading, tests, fenced, unfenced):
+    print(f"\n{heading}\n{'-' * len(heading)}\n")
+    if tests:
+        table(tests, fenced, unfenced)
+    else:
+        print("No test.")
+
+
 def main():
     split = sys.argv.index("--")
     fenced, unfenced = results(sys.argv[1:split]), results(sys.argv[split + 1:])
     print(HEADER.rstrip().replace("=" * 30, "=" * 31))
     for row, title in ROWS:
         tests = [t for t in fenced if row_of(t) == row]
-        heading = f"{row}: {title}"
-        print(f"\n{heading}\n{'-' * len(heading)}\n")
-        if tests:
-            table(tests, fenced, unfenced)
-        else:
-            print("No test.")
+        section(f"{row}: {title}", tests, fenced, unfenced)
+    section(OTHER, [t for t in fenced if not row_of(t)], fenced, unfenced)
 
 
 if __name__ == "__main__":

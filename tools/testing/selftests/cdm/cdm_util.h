@@ -389,8 +389,12 @@ static inline long cdm_unfenced(void)
 		snprintf(path, sizeof(path),
 			 "/sys/devices/system/node/node%d/cdm/audit",
 			 devs.nid[i]);
-		if (cdm_read(path, buf, sizeof(buf)) < 0)
+		if (cdm_read(path, buf, sizeof(buf)) < 0) {
+			/* Not a device node now, or one that hides something. */
+			*strrchr(path, '/') = 0;
+			sum += !access(path, F_OK);
 			continue;
+		}
 		for (int k = 0; k < ARRAY_SIZE(keys); k++)
 			sum += atol(strstr(buf, keys[k]) + strlen(keys[k]));
 	}

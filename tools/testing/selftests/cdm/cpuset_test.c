@@ -37,6 +37,7 @@ FIXTURE_SETUP(cpuset)
 
 FIXTURE_TEARDOWN(cpuset)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	if (self->child.pid)
 		cdm_kill(&self->child);
 	EXPECT_EQ(0, cdm_reset());

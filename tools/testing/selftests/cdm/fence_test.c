@@ -67,6 +67,7 @@ static void expect_fenced(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, cdm_spread_in(spread, cdm_devs()));
 	EXPECT_EQ(spread.total, cdm_spread_in(spread, cdm_rams()));
 	EXPECT_EQ(0, cdm_leaked(mark));
+	EXPECT_EQ(0, cdm_unfenced());
 	cdm_kill(&child);
 }
 
@@ -818,6 +819,18 @@ TEST_F(account, A1_commit_limit)
 	ASSERT_LT(0, ratio);
 	EXPECT_GE(4, labs(total * ratio / 100 + cdm_meminfo("SwapTotal") -
 			  cdm_meminfo("CommitLimit")));
+}
+
+/* Huge pages of a device are taken from nobody. */
+TEST_F(account, commit_limit_with_device_pool)
+{
+	int nid = cdm_dev(0);
+	long limit = cdm_meminfo("CommitLimit");
+
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 64));
+	EXPECT_EQ(limit, cdm_meminfo("CommitLimit"));
+	EXPECT_EQ(64, cdm_node_hugepages_nr(nid));
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 0));
 }
 
 TEST_F(account, A1_sysinfo)

@@ -197,11 +197,11 @@ FIXTURE_SETUP(matrix)
 
 FIXTURE_TEARDOWN(matrix)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	for (int i = 0; i < CDM_MAX_NODES; i++)
 		if (self->filler[i].pid)
 			cdm_kill(&self->filler[i]);
 	cdm_write(HIGH_FRACTION, "0");
-	EXPECT_EQ(0, cdm_unfenced());
 	EXPECT_EQ(0, cdm_reset());
 }
 

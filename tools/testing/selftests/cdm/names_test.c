@@ -284,10 +284,10 @@ FIXTURE_SETUP(names)
 
 FIXTURE_TEARDOWN(names)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	dismiss(&self->worker);
 	dismiss(&self->other);
 	reset_weights();
-	EXPECT_EQ(0, cdm_unfenced());
 	EXPECT_EQ(0, cdm_reset());
 }
 
@@ -1022,10 +1022,10 @@ FIXTURE_SETUP(two)
 
 FIXTURE_TEARDOWN(two)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	dismiss(&self->worker);
 	rmdir(CDM_CGROUPS "/" CHILD);
 	reset_weights();
-	EXPECT_EQ(0, cdm_unfenced());
 	EXPECT_EQ(0, cdm_reset());
 }
 
@@ -1619,10 +1619,10 @@ FIXTURE_SETUP(cpuset1)
 
 FIXTURE_TEARDOWN(cpuset1)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	dismiss(&self->worker);
 	if (self->mounted)
 		EXPECT_EQ(0, umount_v1());
-	EXPECT_EQ(0, cdm_unfenced());
 	EXPECT_EQ(0, cdm_reset());
 }
 

@@ -32,6 +32,7 @@ FIXTURE_SETUP(policy)
 
 FIXTURE_TEARDOWN(policy)
 {
+	EXPECT_EQ(0, cdm_unfenced());
 	if (self->child.pid)
 		cdm_kill(&self->child);
 	if (self->other.pid)
