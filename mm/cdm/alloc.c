@@ -6,7 +6,7 @@
  * node; so what nobody named costs nothing. Only where that finds nothing, and
  * the nodemask names a device node, does it go on with the lists of node.c.
  * Every page that leaves the free lists of a device node this way is noted there
- * and then, with the cause (account.c).
+ * and then, with the cause (cause.c).
  */
 #define pr_fmt(fmt) "cdm: " fmt
 

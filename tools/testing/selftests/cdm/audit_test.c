@@ -142,30 +142,66 @@ TEST_F(audit, audit_of_reused_pages)
 }
 
 /* A fence that is broken on purpose: the audit must see it, before and after. */
+static int breach(int *file)
+{
+	__u32 on = 1;
+
+	*file = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	if (*file < 0)
+		return -errno;
+	return ioctl(*file, CDM_TEST_IOC_BREACH, &on) ? -errno : 0;
+}
+
+/* Others have got in, too: the nodes have to be emptied. */
+static void expect_mended(struct __test_metadata *_metadata, int file)
+{
+	__u32 off = 0;
+
+	ASSERT_EQ(0, ioctl(file, CDM_TEST_IOC_BREACH, &off));
+	EXPECT_EQ(0, cdm_audit_all("zonelists"));
+	for (int i = 0; i < cdm_rams().nr; i++)
+		cdm_node_hugepages(cdm_ram(i), 0);
+	EXPECT_EQ(0, cdm_unregister_all());
+	EXPECT_EQ(0, cdm_register_all());
+	EXPECT_EQ(0, cdm_unfenced());
+}
+
 TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 {
 	struct cdm_load load = { .size = 320 * MIB };
-	__u32 on = 1;
 
 	ASSERT_EQ(0, cdm_leave_ram(256));
-	self->breach = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->breach);
-	ASSERT_EQ(0, ioctl(self->breach, CDM_TEST_IOC_BREACH, &on));
+	ASSERT_EQ(0, breach(&self->breach));
 	EXPECT_LT(0, cdm_audit(self->dev, "zonelists"));
 	ASSERT_NE(NULL, cdm_load_start(&self->child, &load));
 	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
 	EXPECT_NE(0, cdm_unfenced());
-	on = 0;
-	ASSERT_EQ(0, ioctl(self->breach, CDM_TEST_IOC_BREACH, &on));
-	EXPECT_EQ(0, cdm_audit_all("zonelists"));
 	cdm_kill(&self->child);
 	self->child.pid = 0;
-	/* Others have got in, too: the node has to be emptied. */
-	cdm_node_hugepages(cdm_ram(0), 0);
-	for (int i = 0; i < cdm_devs().nr; i++)
-		EXPECT_EQ(0, cdm_unregister(cdm_dev(i), 60000, NULL));
-	EXPECT_EQ(0, cdm_register_all());
-	EXPECT_EQ(0, cdm_unfenced());
+	expect_mended(_metadata, self->breach);
+}
+
+/* Compressed pages are memory of the kernel, and it takes movable pages too. */
+TEST_F_TIMEOUT(audit, audit_sees_kernel_memory, CDM_TIMEOUT)
+{
+	static char noise[MIB];
+	int zram;
+
+	ASSERT_EQ(0, cdm_swap_on(256));
+	ASSERT_EQ(0, swapoff(CDM_SWAP));
+	zram = open(CDM_SWAP, O_WRONLY | O_DIRECT);
+	ASSERT_LE(0, zram);
+	ASSERT_EQ(0, cdm_leave_ram(192));
+	ASSERT_EQ(0, breach(&self->breach));
+	for (int i = 0; i < 224; i++) {
+		cdm_fill(noise, MIB, i);
+		ASSERT_EQ(MIB, pwrite(zram, noise, MIB, i * MIB));
+	}
+	close(zram);
+	EXPECT_LT(0, cdm_audit_all("kernel"));
+	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
+	cdm_swap_off();
+	expect_mended(_metadata, self->breach);
 }
 
 static int read_audit_fn(struct cdm_child *me, void *arg)

@@ -9,6 +9,8 @@
  */
 #include <sys/sysinfo.h>
 
+#include <numa.h>
+
 #include "rows_util.h"
 
 #define SEED	29
@@ -213,6 +215,7 @@ FIXTURE(machine) {
 	unsigned long dev_mask;
 	struct cdm_test_range range;
 	struct cdm_child child;
+	struct cdm_child other;
 };
 
 FIXTURE_SETUP(machine)
@@ -231,8 +234,54 @@ FIXTURE_TEARDOWN(machine)
 {
 	EXPECT_EQ(0, cdm_unfenced());
 	tenant_end(&self->child);
+	tenant_end(&self->other);
 	EXPECT_EQ(0, cdm_reset());
 	knobs_reset();
+}
+
+static int nearest_ram(int dev)
+{
+	int nearest = cdm_ram(0);
+
+	for (int i = 1; i < cdm_rams().nr; i++)
+		if (numa_distance(dev, cdm_ram(i)) < numa_distance(dev, nearest))
+			nearest = cdm_ram(i);
+	return nearest;
+}
+
+/* Two tenants, and room for one and a half: the first goes home in part. */
+static void expect_home(struct __test_metadata *_metadata, int dev,
+			struct cdm_child *cold, struct cdm_child *hot)
+{
+	struct tenant tenant = {
+		.size = 64 * MIB,
+		.mode = MPOL_BIND,
+		.mask = 1UL << dev,
+	};
+	struct cdm_spread spread;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_leave_node(dev, 96));
+	addr = tenant_start(cold, &tenant);
+	ASSERT_NE(NULL, addr);
+	ASSERT_NE(NULL, tenant_start(hot, &tenant));
+	spread = cdm_spread_of(cold->pid, addr, tenant.size);
+	EXPECT_LT(0, cdm_spread_in(spread, cdm_rams()));
+	EXPECT_EQ(tenant.size / PAGE,
+		  cdm_spread_in(spread, one_node(nearest_ram(dev))) +
+		  cdm_spread_in(spread, one_node(dev)));
+	tenant_end(cold);
+	tenant_end(hot);
+}
+
+TEST_F_TIMEOUT(machine, evicted_to_the_nearest_ram, CDM_TIMEOUT)
+{
+	if (cdm_is_base())
+		SKIP(return, "the base evicts nothing");
+	if (cdm_rams().nr < 2)
+		SKIP(return, "topology %s has one RAM node", cdm_topology());
+	for (int i = 0; i < cdm_devs().nr; i++)
+		expect_home(_metadata, cdm_dev(i), &self->child, &self->other);
 }
 
 /* What the zones of RAM keep back, as text of /proc/zoneinfo. */

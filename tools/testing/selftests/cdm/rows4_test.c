@@ -138,6 +138,45 @@ TEST_F_TIMEOUT(full, tenants_leave_some_ram, CDM_TIMEOUT)
 		EXPECT_EQ(0, tenant_wrong(&self->child[i]));
 }
 
+/* With swap, what comes home from the device is room like any other. */
+static void run_with_swap(struct __test_metadata *_metadata,
+			  struct cdm_child *child, unsigned long dev_mask,
+			  long mib, bool fits)
+{
+	struct tenant tenant = {
+		.size = TOO_MUCH,
+		.mode = MPOL_BIND,
+		.mask = dev_mask,
+	};
+	char *addr;
+
+	ASSERT_EQ(0, cdm_swap_on(mib));
+	addr = tenant_start(child, &tenant);
+	if (fits) {
+		ASSERT_NE(NULL, addr);
+		EXPECT_EQ(0, tenant_wrong(child));
+	} else {
+		ASSERT_EQ(NULL, addr);
+		EXPECT_EQ(SIGKILL, end_signal(child));
+	}
+}
+
+TEST_F_TIMEOUT(full, bound_task_lives_on_swap, CDM_TIMEOUT)
+{
+	run_with_swap(_metadata, &self->child[0], self->dev_mask, 1024, true);
+	EXPECT_EQ(0, tenant_wrong(&self->cold));
+	EXPECT_EQ(0, tenant_wrong(&self->bystander));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+TEST_F_TIMEOUT(full, bound_task_dies_when_swap_is_full, CDM_TIMEOUT)
+{
+	run_with_swap(_metadata, &self->child[0], self->dev_mask, 32, false);
+	EXPECT_EQ(0, tenant_wrong(&self->cold));
+	EXPECT_EQ(0, tenant_wrong(&self->bystander));
+	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+}
+
 /* Who must not be killed is told by a signal that he may handle. */
 TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
 {

@@ -933,7 +933,7 @@ TEST_F_TIMEOUT(workload, F1_stress_ng_memory, 2 * CDM_TIMEOUT)
 		"--vm=2", "--vm-bytes=128m", "--vm-populate",
 		"--mmap=1", "--mmap-bytes=96m",
 		"--mremap=1", "--mremap-bytes=64m",
-		"--shm=1", "--shm-sysv=1", "--brk=1", "--stack=1",
+		"--shm-sysv=1", "--brk=1", "--stack=1",
 		"--memfd=1", "--memfd-bytes=96m",
 		"--hdd=1", "--hdd-bytes=96m",
 		"--fork=1", "--fork-vm", "--mlock=1", "--timeout", seconds,
@@ -1022,8 +1022,9 @@ static bool fill_device(struct cdm_child *child, int nid)
 		.nodes = 1UL << nid,
 	};
 
+	/* What CPUs held for the node when it was empty may be free now. */
 	return fill_start(child, &fill) &&
-	       cdm_node_meminfo(nid, "MemFree") / 1024 <= SPARE;
+	       cdm_node_meminfo(nid, "MemFree") / 1024 < 2 * SPARE;
 }
 
 TEST_F_TIMEOUT(tenants, refill_spares_ram, CDM_TIMEOUT)
@@ -1047,7 +1048,16 @@ TEST_F_TIMEOUT(tenants, refill_spares_ram, CDM_TIMEOUT)
 	}
 }
 
-/* Lines in the buffer of the tracer. */
+/* Empty the buffer of the tracer. */
+static void forget_trace(void)
+{
+	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Scans in the buffer of the tracer. */
 static long traced(void)
 {
 	FILE *file = fopen(TRACING "trace", "r");
@@ -1057,7 +1067,7 @@ static long traced(void)
 	if (!file)
 		return -1;
 	while (fgets(line, sizeof(line), file))
-		nr += line[0] != '#';
+		nr += strstr(line, "mm_vmscan_lru_shrink_inactive") != NULL;
 	fclose(file);
 	return nr;
 }
@@ -1082,8 +1092,8 @@ TEST_F_TIMEOUT(tenants, overfill_spares_ram, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_leave_node(cdm_dev(0), 4 * SPARE));
 	snprintf(filter, sizeof(filter), "nid != %d", cdm_dev(0));
 	ASSERT_EQ(0, cdm_write(SHRINK "filter", filter));
+	forget_trace();
 	ASSERT_TRUE(set_knob(&self->knobs, SHRINK "enable", "1"));
-	ASSERT_EQ(0, traced());
 	out = cdm_vmstat("pswpout");
 
 	ASSERT_TRUE(fill_start(&self->tenant[0], &cold));
