@@ -14,11 +14,32 @@ PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 leaks=""
 
+# left_out TOPOLOGY PROGRAM: why it is left out there, unless TESTS asks for it.
+left_out() {
+	[[ -z ${TESTS:-} ]] || return 1
+	case $FLAVOUR-$1-$2 in
+	debug-*-workload_test) echo "takes too long here: make selftest FLAVOUR=debug TESTS=workload_test" ;;
+	*-two-workload_test) echo "takes minutes, and single has run it" ;;
+	*) return 1 ;;
+	esac
+}
+
+# Nothing is left out silently.
+report_left_out() {
+	local p reason
+	for p in $(cd "$PROGRAMS" && ls -- *_test); do
+		if reason=$(left_out "$1" "$p"); then
+			result "skip $FLAVOUR/$1/$p # $reason"
+		fi
+	done
+}
+
 # programs TOPOLOGY: what runs there.
 programs() {
 	local p
 	for p in ${TESTS:-$(cd "$PROGRAMS" && ls -- *_test)}; do
 		[[ $FLAVOUR != base ]] || rows "$p" | grep -q . || continue
+		! left_out "$1" "$p" >/dev/null || continue
 		echo "$p"
 	done
 }
@@ -61,6 +82,7 @@ boot() {
 # A program that takes the machine down must not hide those after it.
 run_topology() {
 	local topology=$1 out=$WORK/$1 todo rest part=0 status
+	report_left_out "$topology"
 	todo=$(programs "$topology")
 	while [[ -n $todo ]]; do
 		part=$((part + 1))

@@ -241,9 +241,21 @@ static int toggle_fn(struct cdm_child *me, void *arg)
 	return nr ? 0 : 2;
 }
 
-/* The node comes and goes while two others open it and close it. */
+/*
+ * The node comes and goes while two others open it and close it. A task that
+ * had memory there has it in RAM in the end.
+ */
 TEST_F_TIMEOUT(input, access_during_hotplug, CDM_TIMEOUT)
 {
+	struct cdm_load load = {
+		.size = SIZE,
+		.mode = MPOL_BIND,
+		.mask = 1UL << self->dev,
+		.cgroup = GROUP,
+	};
+	char *addr = cdm_load_start(&self->child[2], &load);
+
+	ASSERT_NE(NULL, addr);
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, cdm_start(&self->child[i], toggle_fn,
 				       self->access));
@@ -260,6 +272,8 @@ TEST_F_TIMEOUT(input, access_during_hotplug, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
 	ASSERT_EQ(0, cdm_register_all());
 	EXPECT_TRUE(access_is(self->access, "open"));
+	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread_of(self->child[2].pid, addr,
+						     SIZE), cdm_rams()));
 }
 
 /* Files that can only be read */
