@@ -491,7 +491,7 @@ static long storm_end(struct storm *storm)
 
 static int storm_fn(struct cdm_child *me, void *arg)
 {
-	struct storm storm = { .nr = slow() ? 20 : 40 };
+	struct storm storm = { .nr = slow() ? 28 : 40 };
 	char byte;
 
 	storm.addr = cdm_map(STORM_SLICES * STORM_SLICE);
