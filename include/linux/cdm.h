@@ -18,6 +18,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/overflow.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -248,6 +249,21 @@ static inline int cdm_check_online(struct zone *zone)
 static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
 {
 	return cdm_enabled() ? __cdm_pool_pages(nr_by_node) : 0;
+}
+
+/*
+ * To set the size of the pool of all RAM nodes, which is meant as a total, add
+ * what is in the pools of device nodes.
+ */
+static inline void cdm_count_pools(unsigned long *count,
+				   const nodemask_t *nodes,
+				   const unsigned int *nr_by_node,
+				   const unsigned int *surplus_by_node)
+{
+	if (cdm_enabled() && nodes == &node_states[N_MEMORY] &&
+	    check_add_overflow(*count, __cdm_pool_pages(nr_by_node) -
+			       __cdm_pool_pages(surplus_by_node), count))
+		*count = ULONG_MAX;
 }
 
 /* The nodes to search for huge pages under @pol, from @nid on. */
@@ -569,6 +585,13 @@ static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
 {
 	return 0;
+}
+
+static inline void cdm_count_pools(unsigned long *count,
+				   const nodemask_t *nodes,
+				   const unsigned int *nr_by_node,
+				   const unsigned int *surplus_by_node)
+{
 }
 
 static inline int cdm_policy_narrow(struct mempolicy *pol,

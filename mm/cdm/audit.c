@@ -168,7 +168,9 @@ static void cdm_audit_node(int nid, struct cdm_audit *audit)
 	unsigned long pfn = pgdat->node_start_pfn;
 	unsigned long end_pfn = pgdat_end_pfn(pgdat);
 
+	get_online_mems();
 	drain_all_pages(&pgdat->node_zones[ZONE_MOVABLE]);
+	put_online_mems();
 	while (pfn < end_pfn) {
 		unsigned long next = min(end_pfn, SECTION_ALIGN_UP(pfn + 1));
 

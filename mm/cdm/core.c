@@ -530,6 +530,10 @@ static int cdm_pm_notify(struct notifier_block *self, unsigned long action,
 {
 	int ret = 0;
 
+	/* A suspend must not wait for an unregister that takes its time. */
+	if (action != PM_HIBERNATION_PREPARE && action != PM_POST_HIBERNATION)
+		return NOTIFY_DONE;
+
 	mutex_lock(&cdm_lock);
 	if (action == PM_HIBERNATION_PREPARE)
 		ret = cdm_close_nodes();

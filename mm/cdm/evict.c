@@ -81,7 +81,7 @@ static bool cdm_evict_stop(unsigned long deadline)
  */
 static bool cdm_ram_is_full(unsigned long nr_pages)
 {
-	return si_mem_available() + get_nr_swap_pages() < nr_pages;
+	return si_mem_available() + get_nr_swap_pages() < (long)nr_pages;
 }
 
 /*

@@ -12,6 +12,7 @@
 #include <linux/cdm.h>
 #include <linux/cpuset.h>
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
@@ -200,6 +201,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 static bool cdm_maps_page_cache(const struct vm_area_struct *vma)
 {
 	return vma->vm_file && (vma->vm_flags & VM_MAYSHARE) &&
+	       !is_vm_hugetlb_page(vma) &&
 	       !(vma->vm_ops && vma->vm_ops->set_policy);
 }
 
