@@ -398,6 +398,23 @@ static int map_hugetlb_fn(struct cdm_child *me, void *arg)
 }
 
 /* With huge pages on the device alone, ENOMEM or SIGBUS are both right. */
+/* A shared mapping of huge pages is a file, but none that policies ignore. */
+TEST_F_TIMEOUT(fence, hugetlb_shared_and_named, CDM_TIMEOUT)
+{
+	int nid = cdm_dev(0);
+	char *addr;
+
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 4));
+	addr = mmap(NULL, 2 * HPAGE, PROT_READ | PROT_WRITE, MAP_SHARED |
+		    MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, 2 * HPAGE, MPOL_BIND, 1UL << nid, 0));
+	cdm_touch(addr, 2 * HPAGE);
+	EXPECT_EQ(2, cdm_node_meminfo(nid, "HugePages_Free"));
+	munmap(addr, 2 * HPAGE);
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 0));
+}
+
 TEST_F_TIMEOUT(fence, F5_unnamed_hugetlb_mapping, CDM_TIMEOUT)
 {
 	struct cdm_child child;
@@ -819,6 +836,24 @@ TEST_F(account, A1_commit_limit)
 	ASSERT_LT(0, ratio);
 	EXPECT_GE(4, labs(total * ratio / 100 + cdm_meminfo("SwapTotal") -
 			  cdm_meminfo("CommitLimit")));
+}
+
+/* The size of one is no part of the size of the other. */
+TEST_F(account, hugetlb_pools_of_ram_and_device)
+{
+	static const char * const sizes[] = { "16", "16", "8", "0" };
+	int nid = cdm_dev(0);
+
+	if (cdm_is_base())
+		SKIP(return, "the base has one pool");
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 32));
+	for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		ASSERT_EQ(0, cdm_write("/proc/sys/vm/nr_hugepages", sizes[i]));
+		EXPECT_EQ(atol(sizes[i]),
+			  cdm_nodes_meminfo(self->ram, "HugePages_Total"));
+		EXPECT_EQ(32, cdm_node_hugepages_nr(nid));
+	}
+	ASSERT_EQ(0, cdm_node_hugepages(nid, 0));
 }
 
 /* Huge pages of a device are taken from nobody. */

@@ -284,6 +284,17 @@ TEST_F_TIMEOUT(machine, evicted_to_the_nearest_ram, CDM_TIMEOUT)
 		expect_home(_metadata, cdm_dev(i), &self->child, &self->other);
 }
 
+/* Who wants nothing swapped out does not mean this. */
+TEST_F_TIMEOUT(machine, evicted_with_swappiness_0, CDM_TIMEOUT)
+{
+	if (cdm_is_base())
+		SKIP(return, "the base evicts nothing");
+	ASSERT_EQ(0, cdm_write(SWAPPINESS, "0"));
+	expect_home(_metadata, self->dev, &self->child, &self->other);
+	ASSERT_EQ(0, cdm_write(LRU_GEN, "7"));
+	expect_home(_metadata, self->dev, &self->child, &self->other);
+}
+
 /* What the zones of RAM keep back, as text of /proc/zoneinfo. */
 static void ram_watermarks(char *buf, size_t size)
 {

@@ -22,6 +22,7 @@
 #define SCALE		"/proc/sys/vm/watermark_scale_factor"
 #define OVERCOMMIT	"/proc/sys/vm/nr_overcommit_hugepages"
 #define PANIC_ON_OOM	"/proc/sys/vm/panic_on_oom"
+#define SWAPPINESS	"/proc/sys/vm/swappiness"
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
 #define VMA_READAHEAD	"/sys/kernel/mm/swap/vma_ra_enabled"
 
@@ -70,6 +71,7 @@ static inline void knobs_reset(void)
 		{ VMA_READAHEAD, "1" },
 		{ LRU_GEN, "0" },
 		{ PANIC_ON_OOM, "0" },
+		{ SWAPPINESS, "60" },
 		{ ZSWAP, "N" },
 		{ DAMON "/0/state", "off" },
 		{ DAMON "/nr_kdamonds", "0" },
