@@ -1067,7 +1067,7 @@ static long traced(void)
 	if (!file)
 		return -1;
 	while (fgets(line, sizeof(line), file))
-		nr += strstr(line, "mm_vmscan_lru_shrink_inactive") != NULL;
+		nr += !!strstr(line, "mm_vmscan_lru_shrink_inactive");
 	fclose(file);
 	return nr;
 }
