@@ -548,6 +548,35 @@ TEST_F_TIMEOUT(audit, access_granted, CDM_TIMEOUT)
 	EXPECT_TRUE(member_may(&self->other, false));
 }
 
+static bool has_mem(const char *cgroup, int nid)
+{
+	char buf[64] = "";
+
+	cdm_cgroup_read(cgroup, "cpuset.mems.effective", buf, sizeof(buf));
+	return cdm_mask(cdm_nodes_parse(buf)) >> nid & 1;
+}
+
+/* All cgroups on the way must list the node, not only the last one. */
+TEST_F(audit, access_granted_nested)
+{
+	char mems[32];
+
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_outer"));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_outer", "cgroup.subtree_control",
+				      "+cpuset"));
+	ASSERT_EQ(0, mkdir(CDM_CGROUPS "/cdm_outer/cdm_inner", 0755));
+	snprintf(mems, sizeof(mems), "%d,%d", cdm_ram(0), self->dev);
+	EXPECT_EQ(0, cdm_cgroup_write("cdm_outer/cdm_inner", "cpuset.mems",
+				      mems));
+	EXPECT_TRUE(has_mem("cdm_outer/cdm_inner", self->dev));
+	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "granted"));
+	EXPECT_FALSE(has_mem("cdm_outer/cdm_inner", self->dev));
+	EXPECT_EQ(0, cdm_cgroup_write("cdm_outer", "cpuset.mems", mems));
+	EXPECT_TRUE(has_mem("cdm_outer/cdm_inner", self->dev));
+	rmdir(CDM_CGROUPS "/cdm_outer/cdm_inner");
+	EXPECT_EQ(0, cdm_write(node_file(self->dev, "access"), "open"));
+}
+
 /* A cgroup that comes later does not inherit it either. */
 TEST_F(audit, access_granted_before)
 {

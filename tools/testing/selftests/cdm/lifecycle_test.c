@@ -229,6 +229,7 @@ static int block_collect(const char *path, void *arg)
 /* L3: by whatever name a block comes online, it is movable or it is not. */
 TEST_F_TIMEOUT(life, online_kernel_is_refused, CDM_TIMEOUT)
 {
+	long refused = cdm_vmstat("cdm_refused_online");
 	static struct blocks blocks;
 
 	walk_blocks(self->dev, block_collect, &blocks);
@@ -242,6 +243,7 @@ TEST_F_TIMEOUT(life, online_kernel_is_refused, CDM_TIMEOUT)
 		EXPECT_EQ(0, cdm_write(path, "online"));
 		EXPECT_TRUE(only_movable(self->dev));
 	}
+	EXPECT_LT(refused, cdm_vmstat("cdm_refused_online"));
 	expect_usable(_metadata, self->dev, self->total);
 }
 

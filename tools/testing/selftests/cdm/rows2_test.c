@@ -515,6 +515,7 @@ TEST_F_TIMEOUT(paths, soft_offline_of_device, CDM_TIMEOUT)
 {
 	long total = cdm_node_meminfo(self->dev, "MemTotal");
 	long bad = cdm_meminfo("HardwareCorrupted");
+	long evicted = cdm_vmstat("cdm_evicted_failure");
 	size_t size = NR_SUSPECT * PAGE;
 	char *addr;
 
@@ -527,6 +528,7 @@ TEST_F_TIMEOUT(paths, soft_offline_of_device, CDM_TIMEOUT)
 					    cdm_rams()));
 	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
 	EXPECT_EQ(bad + size / 1024, cdm_meminfo("HardwareCorrupted"));
+	EXPECT_EQ(evicted + NR_SUSPECT, cdm_vmstat("cdm_evicted_failure"));
 	EXPECT_EQ(0, cdm_unfenced());
 
 	EXPECT_EQ(0, cdm_unregister(self->dev, 30000, NULL));

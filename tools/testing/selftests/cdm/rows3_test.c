@@ -629,6 +629,82 @@ TEST_F_TIMEOUT(machine, free_adds_up, CDM_TIMEOUT)
 	EXPECT_GE(TOP(0), TOP(1) + TOP(3));
 }
 
+static int idle_fn(struct cdm_child *me, void *arg)
+{
+	cdm_hear(me);
+	return 0;
+}
+
+/*
+ * What comes back from swap onto the device stays in the swap cache while a
+ * child may want it, too. That is no page cache of RAM.
+ */
+TEST_F_TIMEOUT(machine, swap_cache_on_device, CDM_TIMEOUT)
+{
+	size_t size = 32 * MIB;
+	char *addr = cdm_map(size);
+	long cached;
+
+	cdm_stamp(addr, size, SEED);
+	ASSERT_EQ(0, cdm_swap_on(SWAP));
+	ASSERT_EQ(0, cdm_pageout(addr, size));
+	EXPECT_EQ(size / PAGE, cdm_spread(addr, size).absent);
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, self->dev_mask, 0));
+	ASSERT_EQ(0, cdm_start(&self->child, idle_fn, NULL));
+	cdm_stat_refresh();
+	cached = cdm_meminfo("Cached");
+	cdm_fault_in(addr, size);
+	cdm_stat_refresh();
+	EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, self->dev));
+	EXPECT_LE(size / PAGE / 2,
+		  cdm_node_vmstat(self->dev, "nr_swapcached"));
+	EXPECT_GE(2 * 1024, labs(cached - cdm_meminfo("Cached")));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
+}
+
+/* The sum of @key over all nodes in memory.numa_stat. */
+static long numa_stat_sum(const char *cgroup, const char *key)
+{
+	char buf[8192] = "", *line, *at;
+	long sum = 0;
+
+	cdm_cgroup_read(cgroup, "memory.numa_stat", buf, sizeof(buf));
+	line = strstr(buf, key);
+	if (!line)
+		return -1;
+	line[strcspn(line, "\n")] = 0;
+	for (at = strchr(line, '='); at; at = strchr(at + 1, '='))
+		sum += atol(at + 1);
+	return sum;
+}
+
+/* Who reads cgroups sees a tenant once, and RAM as if there were none. */
+TEST_F_TIMEOUT(machine, agent_that_reads_cgroups, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 256 * MIB,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+		.cgroup = "cdm_agent",
+	};
+	long used, anon, current;
+
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_agent"));
+	used = cdm_meminfo("MemTotal") - cdm_meminfo("MemAvailable");
+	ASSERT_NE(NULL, tenant_start(&self->child, &tenant));
+	/* The counters are flushed every two seconds. */
+	sleep(3);
+	anon = cdm_cgroup_stat("cdm_agent", "memory.stat", "anon");
+	current = cdm_read_long(CDM_CGROUPS
+				"/cdm_agent/memory.current");
+	EXPECT_LE((long)tenant.size, anon);
+	EXPECT_EQ(anon, numa_stat_sum("cdm_agent", "anon "));
+	EXPECT_LE((long)tenant.size, current);
+	EXPECT_GT((long)tenant.size * 3 / 2, current);
+	EXPECT_GT((long)tenant.size / 1024 / 2, cdm_meminfo("MemTotal") -
+		  cdm_meminfo("MemAvailable") - used);
+}
+
 /* Columns by node, and their sum. */
 TEST_F_TIMEOUT(machine, numastat_of_meminfo, CDM_TIMEOUT)
 {
