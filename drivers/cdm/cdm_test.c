@@ -11,7 +11,9 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/fs.h>
+#include <linux/gfp.h>
 #include <linux/io.h>
+#include <linux/irq_work.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -634,6 +636,82 @@ static long cdm_test_ioc_breach(struct cdm_test_file *priv, void __user *arg)
 	return 0;
 }
 
+#define CDM_TEST_BULK	8	/* pages at a time */
+
+struct cdm_test_interrupt {
+	struct irq_work work;
+	int nid;
+	struct page *page;
+};
+
+static void cdm_test_interrupt(struct irq_work *work)
+{
+	struct cdm_test_interrupt *irq =
+		container_of(work, struct cdm_test_interrupt, work);
+
+	irq->page = alloc_pages_node(irq->nid, GFP_ATOMIC | __GFP_HIGHMEM |
+				     __GFP_MOVABLE | __GFP_NOWARN, 0);
+}
+
+static struct page *cdm_test_alloc_in_interrupt(int nid)
+{
+	struct cdm_test_interrupt irq = { .nid = nid };
+
+	init_irq_work(&irq.work, cdm_test_interrupt);
+	irq_work_queue(&irq.work);
+	irq_work_sync(&irq.work);
+	return irq.page;
+}
+
+static struct page *cdm_test_alloc_bulk(int nid, gfp_t gfp)
+{
+	struct page *pages[CDM_TEST_BULK] = { };
+	unsigned long i;
+
+	alloc_pages_bulk_array_node(gfp, nid, ARRAY_SIZE(pages), pages);
+	for (i = 1; i < ARRAY_SIZE(pages) && pages[i]; i++)
+		__free_page(pages[i]);
+	return pages[0];
+}
+
+/*
+ * Ask for pages of a node as kernel code does that knows its number and nothing
+ * of devices. Returns the node that the last of them was on.
+ */
+static long cdm_test_ioc_alloc(void __user *arg)
+{
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN;
+	struct cdm_test_alloc alloc;
+	struct page *page;
+
+	if (copy_from_user(&alloc, arg, sizeof(alloc)))
+		return -EFAULT;
+	if (!numa_valid_node(alloc.nid) || !node_online(alloc.nid))
+		return -EINVAL;
+
+	switch (alloc.how) {
+	case CDM_TEST_ALLOC_NODE:
+		page = alloc_pages_node(alloc.nid, gfp, 0);
+		break;
+	case CDM_TEST_ALLOC_THISNODE:
+		page = alloc_pages_node(alloc.nid, gfp | __GFP_THISNODE, 0);
+		break;
+	case CDM_TEST_ALLOC_BULK:
+		page = cdm_test_alloc_bulk(alloc.nid, gfp);
+		break;
+	case CDM_TEST_ALLOC_INTERRUPT:
+		page = cdm_test_alloc_in_interrupt(alloc.nid);
+		break;
+	default:
+		return -EINVAL;
+	}
+
+	alloc.nid = page ? page_to_nid(page) : NUMA_NO_NODE;
+	if (page)
+		__free_page(page);
+	return copy_to_user(arg, &alloc, sizeof(alloc)) ? -EFAULT : 0;
+}
+
 static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 			   unsigned long arg)
 {
@@ -665,6 +743,8 @@ static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 		return cdm_test_ioc_breach(priv, user);
 	case CDM_TEST_IOC_UNREGISTER_ONE:
 		return cdm_test_ioc_unregister_one(user);
+	case CDM_TEST_IOC_ALLOC:
+		return cdm_test_ioc_alloc(user);
 	default:
 		return -ENOTTY;
 	}

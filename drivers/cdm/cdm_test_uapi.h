@@ -101,6 +101,19 @@ struct cdm_test_peek {
 	__u64 nr_nonzero;	/* out: bytes that are not 0 */
 };
 
+enum cdm_test_how {
+	CDM_TEST_ALLOC_NODE,
+	CDM_TEST_ALLOC_THISNODE,
+	CDM_TEST_ALLOC_BULK,
+	CDM_TEST_ALLOC_INTERRUPT,
+	CDM_TEST_ALLOC_NR,
+};
+
+struct cdm_test_alloc {
+	__s32 nid;		/* in: to ask for, out: got, or -1 */
+	__u32 how;		/* enum cdm_test_how */
+};
+
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
 #define CDM_TEST_IOC_MIGRATE	_IOW('c', 1, struct cdm_test_migrate)
 #define CDM_TEST_IOC_QUERY	_IOW('c', 2, struct cdm_test_query)
@@ -124,5 +137,7 @@ struct cdm_test_peek {
 #define CDM_TEST_IOC_BREACH	_IOW('c', 10, __u32)
 /* Unregister the one range that has this start, within a second. */
 #define CDM_TEST_IOC_UNREGISTER_ONE _IOW('c', 11, __u64)
+/* Allocate movable pages by the number of a node, and free them. */
+#define CDM_TEST_IOC_ALLOC	_IOWR('c', 12, struct cdm_test_alloc)
 
 #endif /* _CDM_TEST_UAPI_H */

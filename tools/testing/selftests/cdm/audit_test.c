@@ -176,6 +176,9 @@ TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 	ASSERT_NE(NULL, cdm_load_start(&self->child, &load));
 	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
 	EXPECT_NE(0, cdm_unfenced());
+	/* What a test of the fence proper looks for is there, too. */
+	EXPECT_TRUE(cdm_mask(cdm_devs()) >>
+		    cdm_take(self->dev, CDM_TEST_ALLOC_NODE) & 1);
 	cdm_kill(&self->child);
 	self->child.pid = 0;
 	expect_mended(_metadata, self->breach);

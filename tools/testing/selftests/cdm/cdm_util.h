@@ -972,6 +972,18 @@ static inline int cdm_ioctl(unsigned long cmd, void *arg)
 	return err;
 }
 
+/*
+ * Let the kernel take a page by the number of a node. Returns where it got it,
+ * -1 for nowhere.
+ */
+static inline int cdm_take(int nid, enum cdm_test_how how)
+{
+	struct cdm_test_alloc alloc = { .nid = nid, .how = how };
+	int err = cdm_ioctl(CDM_TEST_IOC_ALLOC, &alloc);
+
+	return err ?: alloc.nid;
+}
+
 /* @status: one value a page, or NULL */
 static inline int cdm_migrate(const void *addr, size_t size, int nid,
 			      __s32 *status)

@@ -91,6 +91,30 @@ TEST_F_TIMEOUT(fence, F1_preferred_many_with_ram, CDM_TIMEOUT)
 	expect_fenced(_metadata, &load);
 }
 
+/* Kernel code that knows the number of a node does not name it thereby. */
+static void expect_none_taken(struct __test_metadata *_metadata)
+{
+	unsigned long devs = cdm_mask(cdm_devs());
+
+	for (int i = 0; i < 256; i++) {
+		enum cdm_test_how how = i % CDM_TEST_ALLOC_NR;
+		int nid = cdm_take(cdm_dev(i % cdm_devs().nr), how);
+
+		ASSERT_LE(-1, nid);
+		ASSERT_FALSE(nid >= 0 && devs >> nid & 1);
+		ASSERT_FALSE(nid >= 0 && how == CDM_TEST_ALLOC_THISNODE);
+	}
+}
+
+TEST_F_TIMEOUT(fence, kernel_asks_by_number, CDM_TIMEOUT)
+{
+	if (cdm_is_base())
+		SKIP(return, "the base has no driver to ask for it");
+	expect_none_taken(_metadata);
+	ASSERT_TRUE(press(&self->lazy));
+	expect_none_taken(_metadata);
+}
+
 TEST_F_TIMEOUT(fence, F1_interleave_all, CDM_TIMEOUT)
 {
 	struct cdm_load load = {
