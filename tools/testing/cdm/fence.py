@@ -45,13 +45,14 @@ ROWS = [
 
 # Tests without a row in their names, by row.
 PLAIN = {
+    "F1": r"kernel_asks",
     "F2": r"kernel_memory_of|module_load|fork_storm",
     "F4": r"gigantic|contig",
     "F5": r"hugetlb|huge_page_pool|surplus",
     "F6": r"^cpuset\.|^plug\.|cpuset|mems_allowed|spread|hardwall|borrows",
     "F7": r"^policy\.(bind|get_mempolicy|interleave|preferred|weighted|second|unknown|default)|"
           r"^names\.|^matrix\.|^two\.|numactl|weight|home_node|relative|static_nodes|shared_policy|mbind",
-    "F8": r"^reclaim\.|^tenants\.|pressure|mglru|lru_gen|madv_",
+    "F8": r"^reclaim\.|^tenants\.|evicted|pressure|mglru|lru_gen|madv_",
     "F9": r"demotion",
     "F10": r"ksm|collapse|khugepaged|compact",
     "F11": r"numa_balancing|hint_fault",
@@ -65,8 +66,8 @@ PLAIN = {
     "F19": r"zram|zswap|zsmalloc",
     "F20": r"hibernat|iomem|firmware_memmap|kexec",
     "F21": r"zeroe[ds]|are_zero",
-    "A1": r"^account\.|meminfo|numastat|free_adds_up|sysinfo",
-    "A2": r"memory_cgroup|numa_maps",
+    "A1": r"^account\.|meminfo|numastat|free_adds_up|swap_cache|sysinfo",
+    "A2": r"memory_cgroup|reads_cgroups|numa_maps",
     "A3": r"counter|vmstat|tracepoint",
     "A4": r"audit|breach",
 }
