@@ -134,6 +134,59 @@ TEST_F(paths, pin_longterm_of_thp)
 			     (uintptr_t)addr + SIZE / 2 + 7 * PAGE);
 }
 
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+/* From now on this task gets no page, or all it wants again. */
+static int starve(bool on)
+{
+	static const char * const knobs[][2] = {
+		{ FAIL "task-filter", "Y" },
+		{ FAIL "ignore-gfp-wait", "N" },
+		{ FAIL "ignore-gfp-highmem", "N" },
+		{ FAIL "min-order", "0" },
+		{ FAIL "verbose", "0" },
+		{ FAIL "times", "-1" },
+		{ FAIL "probability", "100" },
+	};
+	int err = 0;
+
+	if (!on) {
+		cdm_write("/proc/self/make-it-fail", "0");
+		return cdm_write(FAIL "probability", "0");
+	}
+	for (int i = 0; !err && i < ARRAY_SIZE(knobs); i++)
+		err = cdm_write(knobs[i][0], knobs[i][1]);
+	return err ?: cdm_write("/proc/self/make-it-fail", "1");
+}
+
+/* No page of RAM for what would have to go there: an error, and that is all. */
+TEST_F(paths, pin_longterm_fails)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	long kills = cdm_vmstat("oom_kill");
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+	int fd, err, starved;
+
+	if (cdm_is_base())
+		SKIP(return, "the base has no test driver");
+	if (access(FAIL "probability", F_OK))
+		SKIP(return, "the kernel has no FAIL_PAGE_ALLOC");
+	ASSERT_NE(NULL, addr);
+	fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	starved = starve(true);
+	err = ioctl(fd, CDM_TEST_IOC_PIN_LONGTERM, &pin) ? -errno : 0;
+	starve(false);
+	EXPECT_EQ(0, starved);
+	EXPECT_EQ(-ENOMEM, err);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));
+	/* With pages again, it works. */
+	expect_pinned_in_ram(_metadata, addr, SIZE, pin);
+	close(fd);
+}
+
 /* A ring with @size bytes at @addr as its buffer, or what that failed with. */
 static int uring_pin(char *addr, size_t size)
 {
