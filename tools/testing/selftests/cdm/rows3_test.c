@@ -152,7 +152,7 @@ TEST_F_TIMEOUT(reclaim, F8_ram_pressure, CDM_TIMEOUT)
 		.advice = variant->swap ? MADV_COLD : MADV_FREE,
 	};
 	struct tenant lazy = { .size = 256 * MIB, .advice = MADV_FREE };
-	struct tenant ram = { .size = variant->swap ? 192 * MIB : 256 * MIB };
+	struct tenant ram = { .size = 256 * MIB };
 	char *addr, *in_ram;
 
 	addr = tenant_start(&self->child, &on_device);
