@@ -190,13 +190,13 @@ TEST_F_TIMEOUT(audit, audit_sees_kernel_memory, CDM_TIMEOUT)
 	static char noise[MIB];
 	int zram;
 
-	ASSERT_EQ(0, cdm_swap_on(256));
+	ASSERT_EQ(0, cdm_swap_on(384));
 	ASSERT_EQ(0, swapoff(CDM_SWAP));
 	zram = open(CDM_SWAP, O_WRONLY | O_DIRECT);
 	ASSERT_LE(0, zram);
 	ASSERT_EQ(0, cdm_leave_ram(192));
 	ASSERT_EQ(0, breach(&self->breach));
-	for (int i = 0; i < 224; i++) {
+	for (int i = 0; i < 320; i++) {
 		cdm_fill(noise, MIB, i);
 		ASSERT_EQ(MIB, pwrite(zram, noise, MIB, i * MIB));
 	}
