@@ -856,7 +856,7 @@ static bool damon_start(struct knobs *knobs)
 
 static bool damon_pages_out(size_t least)
 {
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 1200; i++) {
 		cdm_write(DAMON "0/state", "update_schemes_stats");
 		if (cdm_read_long(SCHEME "stats/sz_applied") >= (long)least)
 			return true;
