@@ -144,7 +144,7 @@ static void run_with_swap(struct __test_metadata *_metadata,
 			  long mib, bool fits)
 {
 	struct tenant tenant = {
-		.size = TOO_MUCH,
+		.size = fits ? TOO_MUCH : 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = dev_mask,
 	};
