@@ -415,7 +415,7 @@ TEST_F_TIMEOUT(rows, F10_khugepaged, CDM_TIMEOUT)
 	ASSERT_NE(NULL, addr);
 	ASSERT_EQ(0, cdm_write(KHUGEPAGED "pages_to_scan", "65536"));
 	ASSERT_EQ(0, cdm_write(KHUGEPAGED "scan_sleep_millisecs", "10"));
-	ASSERT_TRUE(wait_rounds(KHUGEPAGED "full_scans", 3));
+	ASSERT_TRUE(wait_rounds(KHUGEPAGED "full_scans", 20));
 	expect_not_collapsed(_metadata, addr);
 }
 
