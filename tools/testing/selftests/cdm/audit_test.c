@@ -166,6 +166,17 @@ static void expect_mended(struct __test_metadata *_metadata, int file)
 	EXPECT_EQ(0, cdm_unfenced());
 }
 
+/* RAM comes first even then, and reclaim may just have found some. */
+static bool kernel_gets_in(int nid)
+{
+	for (int i = 0; i < 64; i++) {
+		if (cdm_mask(cdm_devs()) >> cdm_take(nid, CDM_TEST_ALLOC_NODE) & 1)
+			return true;
+		cdm_fill(cdm_map(4 * MIB), 4 * MIB, i);
+	}
+	return false;
+}
+
 TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 {
 	struct cdm_load load = { .size = 320 * MIB };
@@ -177,8 +188,7 @@ TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
 	EXPECT_NE(0, cdm_unfenced());
 	/* What a test of the fence proper looks for is there, too. */
-	EXPECT_TRUE(cdm_mask(cdm_devs()) >>
-		    cdm_take(self->dev, CDM_TEST_ALLOC_NODE) & 1);
+	EXPECT_TRUE(kernel_gets_in(self->dev));
 	cdm_kill(&self->child);
 	self->child.pid = 0;
 	expect_mended(_metadata, self->breach);
