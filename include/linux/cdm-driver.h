@@ -10,10 +10,13 @@
 #include <linux/bits.h>
 #include <linux/range.h>
 #include <linux/types.h>
+#include <linux/workqueue_types.h>
 
 struct cdm_memory;
 struct device;
+struct folio;
 struct mm_struct;
+struct page;
 
 /**
  * enum cdm_register_flags - how cdm_register_memory() brings a range online
@@ -34,29 +37,131 @@ enum cdm_register_flags {
  * @nr_pinned: pages left because somebody holds an extra reference on them
  * @nr_no_ram: pages left because no page of RAM could be allocated
  * @nr_busy: pages left for any other, transient, reason
+ * @nr_owner: pages left that the owner itself has allocated
  */
 struct cdm_evacuation {
 	unsigned long nr_moved;
 	unsigned long nr_pinned;
 	unsigned long nr_no_ram;
 	unsigned long nr_busy;
+	unsigned long nr_owner;
 };
 
 static inline unsigned long
 cdm_evacuation_left(const struct cdm_evacuation *evac)
 {
-	return evac->nr_pinned + evac->nr_no_ram + evac->nr_busy;
+	return evac->nr_pinned + evac->nr_no_ram + evac->nr_busy +
+	       evac->nr_owner;
 }
+
+/**
+ * struct cdm_ops - what the owner of device memory can do and wants to know
+ * @moved: a folio of @nr_pages pages has moved from page frame @from to @to, one
+ *	or both of which are in the owner's memory: a tenant has come, left (been
+ *	evicted), or changed places. @from can no more be reached by way of a
+ *	process. May not sleep and not migrate anything: the folios are locked.
+ * @failed: the page frame @pfn has failed and is not used again (memory
+ *	failure). Called in process context, from where the failure is handled;
+ *	may sleep, but not take folio locks or free pages.
+ * @copy: copy the folio @src to @dst, of the same size, one or both of which are
+ *	in the owner's memory, and return when that is done. An error makes the
+ *	CPU copy; %-EHWPOISON says that @src cannot be read, and the folio stays
+ *	where it is. May sleep.
+ * @copy_min: smallest folio worth @copy, in bytes
+ *
+ * All are optional, and are called with the data of cdm_register_memory(). None
+ * is called any more once cdm_unregister_memory() has succeeded.
+ */
+struct cdm_ops {
+	void (*moved)(void *data, unsigned long from, unsigned long to,
+		      unsigned long nr_pages);
+	void (*failed)(void *data, unsigned long pfn);
+	int (*copy)(void *data, struct folio *dst, struct folio *src);
+	size_t copy_min;
+};
+
+/**
+ * struct cdm_recall - memory that the owner claims back
+ * @order: of each block of pages, at most MAX_PAGE_ORDER
+ * @nr: the number of blocks
+ * @pages: out: the blocks, in an array with @nr entries
+ * @deadline_ms: milliseconds the tenants are given to leave
+ * @progress: NULL, or called after each pageblock that was evicted; false
+ *	cancels the recall
+ * @nr_recalled: out: blocks that @pages holds; they are the owner's, whatever
+ *	cdm_recall() returns
+ * @nr_evicted: out: pages that were migrated to RAM
+ */
+struct cdm_recall {
+	unsigned int order;
+	unsigned long nr;
+	struct page **pages;
+	unsigned int deadline_ms;
+	bool (*progress)(struct cdm_recall *recall);
+	unsigned long nr_recalled;
+	unsigned long nr_evicted;
+};
+
+/**
+ * struct cdm_loss - what the loss of device memory came to
+ * @nr_lost: pages whose contents are lost; whoever touches them gets SIGBUS, or
+ *	-EIO from a system call
+ * @nr_saved: pages that were copies of what is on a disk
+ * @nr_left: pages that somebody still holds: pinned, or the owner's
+ */
+struct cdm_loss {
+	unsigned long nr_lost;
+	unsigned long nr_saved;
+	unsigned long nr_left;
+};
+
+/**
+ * struct cdm_migration - a migration in the background
+ * @mm: the address space, and
+ * @start: first user address,
+ * @size: bytes,
+ * @nid: node and
+ * @status: result of each page, as for cdm_migrate_range()
+ * @done: called in process context at the end, with what cdm_migrate_range()
+ *	would have returned; %-ECANCELED after cdm_migrate_cancel(). May free the
+ *	structure unless somebody is going to call cdm_migrate_cancel().
+ * @work: private
+ * @cancelled: private
+ */
+struct cdm_migration {
+	struct mm_struct *mm;
+	unsigned long start;
+	unsigned long size;
+	int nid;
+	int *status;
+	void (*done)(struct cdm_migration *migration, int ret);
+	struct work_struct work;
+	bool cancelled;
+};
 
 struct cdm_memory *cdm_register_memory(struct device *owner,
 				       const struct range *range, int nid,
-				       unsigned int flags);
+				       unsigned int flags,
+				       const struct cdm_ops *ops, void *data);
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac);
+int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss);
+int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
+		       struct cdm_evacuation *evac);
+void cdm_resume_memory(struct cdm_memory *mem);
 int cdm_memory_nid(const struct cdm_memory *mem);
+
+struct page *cdm_alloc_pages(struct cdm_memory *mem, unsigned int order);
+void cdm_free_pages(struct cdm_memory *mem, struct page *page,
+		    unsigned int order);
+int cdm_recall(struct cdm_memory *mem, struct cdm_recall *recall);
+int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
+		    unsigned int deadline_ms);
 
 int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
 		      unsigned long size, int nid, int *status);
+void cdm_migrate_start(struct cdm_migration *migration);
+void cdm_migrate_cancel(struct cdm_migration *migration);
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes);
 

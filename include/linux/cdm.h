@@ -50,6 +50,8 @@ void __cdm_note_pages(struct page *page, unsigned long nr_pages,
 		      const nodemask_t *nodemask);
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason);
+int __cdm_copy_folio(struct folio *dst, struct folio *src);
+void __cdm_note_failure(unsigned long pfn);
 nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask);
 void __cdm_build_zonelists(void);
@@ -87,7 +89,8 @@ void cdm_show_meminfo(struct seq_file *m);
 	"cdm_evicted_reclaim", "cdm_evicted_move",			\
 	"cdm_evicted_driver", "cdm_evicted_balance",			\
 	"cdm_evicted_hotplug", "cdm_evicted_pin",			\
-	"cdm_evicted_failure", "cdm_evicted_other",			\
+	"cdm_evicted_failure", "cdm_evicted_recall",			\
+	"cdm_evicted_other",						\
 	"cdm_refused_full", "cdm_refused_closed", "cdm_refused_kernel",	\
 	"cdm_refused_narrowed", "cdm_refused_cpuset",			\
 	"cdm_refused_file", "cdm_refused_online"
@@ -176,6 +179,21 @@ static inline void cdm_note_move(struct folio *src, struct folio *dst,
 {
 	if (cdm_folio(src) || cdm_folio(dst))
 		__cdm_note_move(src, dst, reason);
+}
+
+/* Copy a folio that is to be migrated; the owner may have an engine for that. */
+static inline int cdm_copy_folio(struct folio *dst, struct folio *src)
+{
+	if (cdm_folio(src) || cdm_folio(dst))
+		return __cdm_copy_folio(dst, src);
+	return folio_mc_copy(dst, src);
+}
+
+/* Tell the owner of a page that has failed. */
+static inline void cdm_note_failure(unsigned long pfn)
+{
+	if (cdm_enabled())
+		__cdm_note_failure(pfn);
 }
 
 /* To take @folio off a device node may fail, but not kill anybody. */
@@ -511,6 +529,13 @@ static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
 
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
+{
+}
+
+/* A macro: an inline function changes the order in which GCC emits others. */
+#define cdm_copy_folio(dst, src)	folio_mc_copy(dst, src)
+
+static inline void cdm_note_failure(unsigned long pfn)
 {
 }
 

@@ -96,6 +96,8 @@ static void cdm_look_at_folio(struct page *page, struct cdm_finding *found)
 	found->cause = cdm_cause(page_to_pfn(page));
 	if (found->kind == CDM_TRANSIT && found->cause == CDM_BY_NOBODY)
 		found->kind = CDM_KERNEL;
+	if (found->kind == CDM_TRANSIT && found->cause == CDM_BY_OWNER)
+		found->kind = CDM_OWNER;
 	if (page == &folio->page)
 		found->nr_pages = folio_nr_pages(folio);
 }

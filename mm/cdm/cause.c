@@ -27,41 +27,63 @@
 #define CDM_CAUSE_MASK	0x0f
 #define CDM_USED	0x80	/* may hold what a tenant has written */
 
+/* A section of device memory: whose it is, and the bytes of its pages. */
+struct cdm_section {
+	struct cdm_memory *mem;
+	u8 bytes[PAGES_PER_SECTION];
+};
+
 /*
- * The bytes of each section, by its number. A section is there from before its
- * first page is online until after the last one is gone.
+ * The sections by number. One is there from before its first page is online
+ * until after the last one is gone.
  */
-static DEFINE_XARRAY(cdm_causes);
+static DEFINE_XARRAY(cdm_sections);
+
+static struct cdm_section *cdm_section(unsigned long pfn)
+{
+	return xa_load(&cdm_sections, pfn_to_section_nr(pfn));
+}
 
 static u8 *cdm_cause_byte(unsigned long pfn)
 {
-	u8 *bytes = xa_load(&cdm_causes, pfn_to_section_nr(pfn));
+	struct cdm_section *section = cdm_section(pfn);
 
-	return bytes ? bytes + pfn % PAGES_PER_SECTION : NULL;
+	return section ? section->bytes + pfn % PAGES_PER_SECTION : NULL;
 }
 
-void cdm_causes_del(const struct range *range)
+/* The registered range that @pfn is part of, or NULL. */
+struct cdm_memory *cdm_memory_of(unsigned long pfn)
 {
-	unsigned long nr = pfn_to_section_nr(PHYS_PFN(range->start));
-	unsigned long last = pfn_to_section_nr(PHYS_PFN(range->end));
+	struct cdm_section *section = cdm_section(pfn);
+
+	return section ? section->mem : NULL;
+}
+
+void cdm_causes_del(struct cdm_memory *mem)
+{
+	unsigned long nr = pfn_to_section_nr(PHYS_PFN(mem->range.start));
+	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
 
 	for (; nr <= last; nr++)
-		kvfree(xa_erase(&cdm_causes, nr));
+		kvfree(xa_erase(&cdm_sections, nr));
 }
 
 /* Ranges consist of memory blocks, and these of sections. */
-int cdm_causes_add(const struct range *range)
+int cdm_causes_add(struct cdm_memory *mem)
 {
-	unsigned long nr = pfn_to_section_nr(PHYS_PFN(range->start));
-	unsigned long last = pfn_to_section_nr(PHYS_PFN(range->end));
+	unsigned long nr = pfn_to_section_nr(PHYS_PFN(mem->range.start));
+	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
 
 	for (; nr <= last; nr++) {
-		u8 *bytes = kvzalloc(PAGES_PER_SECTION, GFP_KERNEL);
+		struct cdm_section *section = kvzalloc(sizeof(*section),
+						       GFP_KERNEL);
 
-		if (!bytes || xa_err(xa_store(&cdm_causes, nr, bytes,
-					      GFP_KERNEL))) {
-			kvfree(bytes);
-			cdm_causes_del(range);
+		if (section)
+			section->mem = mem;
+		if (!section || xa_err(xa_store(&cdm_sections, nr, section,
+						GFP_KERNEL))) {
+			kvfree(section);
+			cdm_causes_del(mem);
 			return -ENOMEM;
 		}
 	}
@@ -87,6 +109,17 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 		if (bytes)
 			memset(bytes, cause | CDM_USED, next - pfn);
 		pfn = next;
+	}
+}
+
+/* What the owner takes is still to be zeroed, if it was used: cdm_clean_pages(). */
+static void cdm_set_owner(unsigned long pfn, unsigned long nr_pages)
+{
+	for (; nr_pages; pfn++, nr_pages--) {
+		u8 *byte = cdm_cause_byte(pfn);
+
+		if (byte)
+			*byte = (*byte & CDM_USED) | CDM_BY_OWNER;
 	}
 }
 
@@ -134,7 +167,10 @@ static void cdm_count_place(unsigned long pfn, unsigned long nr_pages, int nid,
 void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,
 		    enum cdm_cause cause)
 {
-	cdm_set_cause(pfn, nr_pages, cause);
+	if (cause == CDM_BY_OWNER)
+		cdm_set_owner(pfn, nr_pages);
+	else
+		cdm_set_cause(pfn, nr_pages, cause);
 	if (cause == CDM_BY_POLICY || cause == CDM_BY_POOL)
 		cdm_count_place(pfn, nr_pages, nid, cause);
 }
@@ -153,6 +189,8 @@ static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
 		return CDM_EVICTED_BALANCE;
 	case MR_MEMORY_HOTPLUG:
 		return CDM_EVICTED_HOTPLUG;
+	case MR_CONTIG_RANGE:
+		return CDM_EVICTED_RECALL;
 	case MR_LONGTERM_PIN:
 		return CDM_EVICTED_PIN;
 	case MR_MEMORY_FAILURE:
@@ -190,6 +228,7 @@ void __cdm_note_move(struct folio *src, struct folio *dst,
 	enum vm_event_item event;
 	enum cdm_cause cause;
 
+	cdm_ops_moved(folio_pfn(src), folio_pfn(dst), nr_pages);
 	if (!cdm_node(to)) {
 		event = cdm_evict_event(reason);
 		count_vm_events(event, nr_pages);
@@ -212,26 +251,50 @@ void cdm_count_refusal(int nid, enum cdm_refusal refusal,
 	trace_cdm_refuse(nid, nr_pages, refusal);
 }
 
+/* Zero a page unless that was done when it was freed. */
+static void cdm_zero_page(struct page *page)
+{
+	if (want_init_on_free() || PageHWPoison(page))
+		return;
+	debug_pagealloc_map_pages(page, 1);
+	clear_highpage_kasan_tagged(page);
+}
+
 /*
  * Zero what tenants have left behind. Only pages that were used since the last
- * time, and not those that are zeroed when they are freed.
+ * time; and none where the link is down.
  */
 static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 {
 	unsigned long end_pfn = pfn + nr_pages;
 
 	for (; pfn < end_pfn; pfn++) {
-		struct page *page = pfn_to_page(pfn);
+		struct cdm_memory *mem = cdm_memory_of(pfn);
 		u8 *byte = cdm_cause_byte(pfn);
 
 		if (!byte || !(*byte & CDM_USED))
 			continue;
-		if (!want_init_on_free() && !PageHWPoison(page)) {
-			debug_pagealloc_map_pages(page, 1);
-			clear_highpage_kasan_tagged(page);
-		}
+		if (!READ_ONCE(mem->lost))
+			cdm_zero_page(pfn_to_page(pfn));
 		*byte = 0;
 		cond_resched();
+	}
+}
+
+/*
+ * The owner gets these pages now, with nothing of a tenant in them. It is going
+ * to write there itself, so they are to be zeroed again the next time.
+ */
+void cdm_clean_pages(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end_pfn = pfn + nr_pages;
+
+	for (; pfn < end_pfn; pfn++) {
+		u8 *byte = cdm_cause_byte(pfn);
+
+		if (*byte & CDM_USED)
+			cdm_zero_page(pfn_to_page(pfn));
+		*byte |= CDM_USED;
 	}
 }
 

@@ -22,6 +22,8 @@
 #include <linux/slab.h>
 #include <linux/suspend.h>
 
+#include <trace/events/cdm.h>
+
 #include "internal.h"
 
 /* The format is prescribed by add_memory_driver_managed(). */
@@ -66,6 +68,23 @@ static int cdm_check_registered(const struct range *range)
 			       range->start, range->end, mem->range.start,
 			       mem->range.end, mem->nid);
 			return ret;
+		}
+	}
+	return 0;
+}
+
+/* The ranges of a node have one owner: its allocations may come from any. */
+static int cdm_check_owner(const struct cdm_memory *new)
+{
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_lock);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		if (mem->nid == new->nid && mem->owner != new->owner) {
+			pr_err("%#llx-%#llx: refused, node %d belongs to %s\n",
+			       new->range.start, new->range.end, new->nid,
+			       dev_name(mem->owner));
+			return -EPERM;
 		}
 	}
 	return 0;
@@ -199,7 +218,7 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 	if (flags & CDM_MEMMAP_ON_DEVICE)
 		mhp_flags |= MHP_MEMMAP_ON_MEMORY;
 
-	ret = cdm_causes_add(&mem->range);
+	ret = cdm_causes_add(mem);
 	if (ret)
 		return ret;
 
@@ -229,7 +248,7 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 err_group:
 	memory_group_unregister(mem->mgid);
 err_causes:
-	cdm_causes_del(&mem->range);
+	cdm_causes_del(mem);
 	return ret;
 }
 
@@ -274,6 +293,9 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
 	if (ret < 0)
 		return ret;
 	mem->nid = ret;
+	ret = cdm_check_owner(mem);
+	if (ret)
+		return ret;
 
 	ret = cdm_claim(mem);
 	if (ret)
@@ -295,11 +317,14 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
  * @nid: the node; NUMA_NO_NODE for the one firmware names in SRAT (proximity
  *	domain)
  * @flags: enum cdm_register_flags
+ * @ops: what the owner can do and wants to know; or NULL
+ * @data: handed to @ops
  *
  * When this returns, the node is online, in N_COHERENT_DEVICE and in the
  * Mems_allowed of every task whose cpuset does not say otherwise. There is no
  * time at which its memory is allocatable and not fenced. All of it is in
- * ZONE_MOVABLE. Several ranges may have the same node.
+ * ZONE_MOVABLE. Several ranges may have the same node, if they have the same
+ * owner.
  *
  * Context: process context, may sleep. The caller must hold no lock that is
  * taken under the memory hotplug lock.
@@ -309,12 +334,14 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
  * %-EINVAL not aligned or bad @flags, %-ERANGE not addressable, %-EALREADY
  * registered before, %-EEXIST overlaps with a registered range, %-ENXIO not
  * special purpose memory, %-ENODEV no proximity domain, %-ENOTEMPTY the node has
- * RAM, %-EBUSY claimed by another driver, %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE
- * where the kernel runs without memory_hotplug.memmap_on_memory=1, %-ENOMEM.
+ * RAM, %-EPERM the node is another owner's, %-EBUSY claimed by another driver,
+ * %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE where the kernel runs without
+ * memory_hotplug.memmap_on_memory=1, %-ENOMEM.
  */
 struct cdm_memory *cdm_register_memory(struct device *owner,
 				       const struct range *range, int nid,
-				       unsigned int flags)
+				       unsigned int flags,
+				       const struct cdm_ops *ops, void *data)
 {
 	struct cdm_memory *mem;
 	u64 size = range_len(range);
@@ -337,6 +364,9 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	mem->range = *range;
 	mem->nid = nid;
 	mem->owner = get_device(owner);
+	mem->ops = ops;
+	mem->data = data;
+	mem->recall_pfn = PHYS_PFN(range->start);
 
 	mutex_lock(&cdm_lock);
 	ret = cdm_register(mem, flags);
@@ -355,6 +385,19 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 }
 EXPORT_SYMBOL_GPL(cdm_register_memory);
 
+/* Let tenants in again, unless part of the node is not to have any. */
+static void cdm_reopen(int nid)
+{
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_lock);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		if (mem->nid == nid && (mem->suspended || mem->lost))
+			return;
+	}
+	cdm_node_open(nid);
+}
+
 /*
  * Empty the range and take it offline. The node is closed meanwhile: what is
  * found empty stays empty, but for an allocation that was under way when the
@@ -366,13 +409,17 @@ static int cdm_vacate(struct cdm_memory *mem, unsigned long deadline,
 	int ret;
 
 	lockdep_assert_held(&cdm_lock);
+	evac->nr_owner = atomic_long_read(&mem->nr_owned);
+	if (evac->nr_owner)
+		return -EBUSY;
+
 	cdm_node_close(mem->nid);
 	ret = cdm_evacuate(&mem->range, deadline, evac);
 	if (!ret)
 		ret = offline_and_remove_memory(mem->range.start,
 						range_len(&mem->range));
-	if (ret)
-		cdm_node_open(mem->nid);
+	if (ret && !mem->suspended)
+		cdm_reopen(mem->nid);
 	return ret;
 }
 
@@ -393,6 +440,23 @@ static void cdm_relink(int nid)
 	}
 }
 
+/* The memory is gone; and with the last of it, the node. */
+static void cdm_leave(struct cdm_memory *mem)
+{
+	lockdep_assert_held(&cdm_lock);
+	memory_group_unregister(mem->mgid);
+	cdm_owner_leave(mem);
+	cdm_causes_del(mem);
+	cdm_ops_drain();
+	cdm_unclaim(mem);
+	/* Memory that another driver has added keeps the node fenced. */
+	if (cdm_node_in_use(mem->nid) ||
+	    node_state(mem->nid, N_COHERENT_DEVICE))
+		cdm_reopen(mem->nid);
+	else
+		cdm_node_del(mem->nid);
+}
+
 static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 			  struct cdm_evacuation *evac)
 {
@@ -409,15 +473,7 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 		return ret;
 	}
 
-	memory_group_unregister(mem->mgid);
-	cdm_causes_del(&mem->range);
-	cdm_unclaim(mem);
-	/* Memory that another driver has added keeps the node fenced. */
-	if (cdm_node_in_use(mem->nid) ||
-	    node_state(mem->nid, N_COHERENT_DEVICE))
-		cdm_node_open(mem->nid);
-	else
-		cdm_node_del(mem->nid);
+	cdm_leave(mem);
 	return 0;
 }
 
@@ -434,8 +490,8 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * at hand and for offlining, which finds the memory empty, but for what was
  * being allocated when the node was closed.
  * Return: 0; or with the node fully usable as before, and @mem still valid:
- * %-EBUSY if tenants are left at the deadline, %-EINTR on a signal, or the
- * error of memory offlining.
+ * %-EBUSY if tenants are left at the deadline or the owner has not freed all it
+ * has allocated, %-EINTR on a signal, or the error of memory offlining.
  */
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac)
@@ -452,9 +508,10 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 	if (evac)
 		*evac = local;
 	if (ret) {
-		pr_warn("%#llx-%#llx: stays on node %d, error %d: %lu pages moved; left: %lu pinned, %lu without RAM, %lu busy\n",
+		pr_warn("%#llx-%#llx: stays on node %d, error %d: %lu pages moved; left: %lu pinned, %lu without RAM, %lu busy, %lu of the owner\n",
 			range.start, range.end, nid, ret, local.nr_moved,
-			local.nr_pinned, local.nr_no_ram, local.nr_busy);
+			local.nr_pinned, local.nr_no_ram, local.nr_busy,
+			local.nr_owner);
 		return ret;
 	}
 
@@ -465,6 +522,120 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_unregister_memory);
+
+static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
+{
+	int ret;
+
+	lockdep_assert_held(&cdm_lock);
+	WRITE_ONCE(mem->lost, true);
+	cdm_node_close(mem->nid);
+	cdm_lose_range(&mem->range, loss);
+	trace_cdm_lose(mem->range.start, range_len(&mem->range), loss->nr_lost,
+		       loss->nr_saved, loss->nr_left);
+	if (loss->nr_left)
+		return -EBUSY;
+
+	list_del(&mem->list);
+	cdm_relink(mem->nid);
+	ret = offline_and_remove_memory(mem->range.start,
+					range_len(&mem->range));
+	if (ret) {
+		list_add_tail(&mem->list, &cdm_memories);
+		cdm_relink(mem->nid);
+		return ret;
+	}
+	cdm_leave(mem);
+	return 0;
+}
+
+/**
+ * cdm_lose_memory - the device or the link to it is lost
+ * @mem: from cdm_register_memory(); freed on success
+ * @loss: NULL, or where to report what was lost
+ *
+ * For memory that must not be read any more. Whoever touches what was there gets
+ * SIGBUS (BUS_MCEERR_AR) with the address, or -EIO from a system call on a file
+ * in memory; page cache that is also on a disk is read again. Processes that had
+ * nothing there notice nothing. The owner frees its own pages first. The node is
+ * closed from now on, whatever is returned, and removed on success.
+ *
+ * Context: process context, may sleep.
+ * Return: 0; or with @mem still valid, for another attempt, %-EBUSY if somebody
+ * still holds pages (a pin; the owner; shared huge pages of hugetlb, whose file
+ * has to be deleted), or the error of memory offlining.
+ */
+int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
+{
+	struct range range = mem->range;
+	struct cdm_loss local = { };
+	int ret, nid = mem->nid;
+
+	mutex_lock(&cdm_lock);
+	ret = cdm_lose(mem, &local);
+	mutex_unlock(&cdm_lock);
+
+	if (loss)
+		*loss = local;
+	pr_warn("%#llx-%#llx: lost with node %d: %lu pages, %lu others are on a disk, %lu still held, error %d\n",
+		range.start, range.end, nid, local.nr_lost, local.nr_saved,
+		local.nr_left, ret);
+	if (ret)
+		return ret;
+	put_device(mem->owner);
+	kfree(mem);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(cdm_lose_memory);
+
+/**
+ * cdm_suspend_memory - send all tenants home, for the time that power is off
+ * @mem: from cdm_register_memory()
+ * @deadline_ms: milliseconds that tenants are given to leave
+ * @evac: NULL, or where to report what moved and what is left, and why
+ *
+ * Afterwards the node is closed: nothing is allocated there, and nothing is lost
+ * if the device loses power. What the owner has allocated stays, and is for the
+ * owner to save. For the suspend callback of a driver.
+ *
+ * Context: process context, may sleep.
+ * Return: 0; or with the node usable as before, %-EBUSY or %-EINTR as
+ * cdm_unregister_memory().
+ */
+int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
+		       struct cdm_evacuation *evac)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
+	struct cdm_evacuation local = { };
+	int ret;
+
+	mutex_lock(&cdm_lock);
+	cdm_node_close(mem->nid);
+	ret = cdm_evacuate(&mem->range, deadline, &local);
+	mem->suspended = !ret;
+	if (ret)
+		cdm_reopen(mem->nid);
+	mutex_unlock(&cdm_lock);
+	if (evac)
+		*evac = local;
+	return ret;
+}
+EXPORT_SYMBOL_GPL(cdm_suspend_memory);
+
+/**
+ * cdm_resume_memory - let tenants in again
+ * @mem: suspended by cdm_suspend_memory()
+ *
+ * Context: process context, may sleep.
+ */
+void cdm_resume_memory(struct cdm_memory *mem)
+{
+	mutex_lock(&cdm_lock);
+	mem->suspended = false;
+	cdm_reopen(mem->nid);
+	mutex_unlock(&cdm_lock);
+}
+EXPORT_SYMBOL_GPL(cdm_resume_memory);
 
 /**
  * cdm_memory_nid - the node of registered memory
@@ -498,7 +669,7 @@ static void cdm_open_nodes(void)
 
 	lockdep_assert_held(&cdm_lock);
 	for_each_node_mask(nid, cdm_nodes)
-		cdm_node_open(nid);
+		cdm_reopen(nid);
 }
 
 /* Let no tenant in any more, and see whether there are any. */

@@ -23,7 +23,7 @@
  * A reference on the folio at @pfn, or NULL if the page is free. The reference
  * may turn out to be on something that is no tenant; then it cannot be isolated.
  */
-static struct folio *cdm_get_folio(unsigned long pfn)
+struct folio *cdm_get_folio(unsigned long pfn)
 {
 	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
@@ -42,9 +42,26 @@ static struct folio *cdm_get_folio(unsigned long pfn)
 	return folio;
 }
 
+static bool cdm_is_owned(struct folio *folio)
+{
+	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
+}
+
+/* The pages from @pfn on that are free for sure, without a look at each. */
+static unsigned long cdm_nr_free_at(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	unsigned int order;
+
+	if (!page || !PageBuddy(page))
+		return 1;
+	order = buddy_order_unsafe(page);
+	return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
+}
+
 /*
  * Isolate the used folios of the pageblock at *@pfn, which is then where to go
- * on. Returns the number of used pages that were seen.
+ * on. Returns the number of pages that were seen to have tenants.
  */
 static unsigned long cdm_collect_block(unsigned long *pfn,
 				       unsigned long end_pfn,
@@ -58,10 +75,11 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 		struct folio *folio = cdm_get_folio(*pfn);
 
 		if (!folio) {
-			(*pfn)++;
+			*pfn += cdm_nr_free_at(*pfn);
 			continue;
 		}
-		nr_used += folio_nr_pages(folio);
+		if (!cdm_is_owned(folio))
+			nr_used += folio_nr_pages(folio);
 		*pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		isolate_folio_to_list(folio, folios);
 		folio_put(folio);
@@ -95,7 +113,8 @@ int cdm_eviction_node(int nid)
 	return numa_nearest_node(nid, N_MEMORY);
 }
 
-static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
+static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
+			 unsigned int *nr_moved)
 {
 	*nr_moved = 0;
 	if (list_empty(folios))
@@ -104,8 +123,22 @@ static int cdm_send_home(struct list_head *folios, unsigned int *nr_moved)
 		putback_movable_pages(folios);
 		return -ENOMEM;
 	}
-	return cdm_migrate_folios(folios, NUMA_NO_NODE, MR_MEMORY_HOTPLUG,
-				  nr_moved);
+	return cdm_migrate_folios(folios, NUMA_NO_NODE, reason, nr_moved);
+}
+
+/*
+ * Evict the tenants of the pageblock at *@pfn, which is then where to go on.
+ * *@nr_used is the number of pages found in use, *@nr_moved of those that moved.
+ * Returns as cdm_migrate_folios() does.
+ */
+int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
+		    enum migrate_reason reason, unsigned long *nr_used,
+		    unsigned int *nr_moved)
+{
+	LIST_HEAD(folios);
+
+	*nr_used = cdm_collect_block(pfn, end_pfn, &folios);
+	return cdm_send_home(&folios, reason, nr_moved);
 }
 
 /*
@@ -124,18 +157,18 @@ static unsigned long cdm_evict_pass(const struct range *range,
 
 	lru_add_drain_all();
 	while (pfn < end_pfn) {
+		unsigned long nr_used;
 		unsigned int nr_moved;
-		LIST_HEAD(folios);
 
 		/* What is left is what was not looked at, too. */
 		if (cdm_evict_stop(deadline)) {
 			*no_ram |= full;
 			return ULONG_MAX;
 		}
-		nr_left += cdm_collect_block(&pfn, end_pfn, &folios);
-		if (cdm_send_home(&folios, &nr_moved) == -ENOMEM)
+		if (cdm_evict_block(&pfn, end_pfn, MR_MEMORY_HOTPLUG, &nr_used,
+				    &nr_moved) == -ENOMEM)
 			full = true;
-		nr_left -= min(nr_left, nr_moved);
+		nr_left += nr_used - min(nr_used, nr_moved);
 		evac->nr_moved += nr_moved;
 	}
 	*no_ram = full;
@@ -172,7 +205,9 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 			continue;
 		}
 		nr_pages = folio_nr_pages(folio);
-		if (cdm_is_pinned(folio))
+		if (cdm_is_owned(folio))
+			;	/* no tenant */
+		else if (cdm_is_pinned(folio))
 			evac->nr_pinned += nr_pages;
 		else if (no_ram)
 			evac->nr_no_ram += nr_pages;

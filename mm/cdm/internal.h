@@ -5,6 +5,7 @@
 #ifndef _MM_CDM_INTERNAL_H
 #define _MM_CDM_INTERNAL_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/migrate_mode.h>
@@ -13,6 +14,8 @@
 #include <linux/range.h>
 
 struct cdm_evacuation;
+struct cdm_loss;
+struct cdm_ops;
 struct device;
 struct mempolicy;
 struct resource;
@@ -49,6 +52,13 @@ enum cdm_refusal {
  * @mgid: memory group of its memory blocks
  * @owner: the device that owns the range
  * @res: the claim in the resource tree
+ * @ops: what the owner can do and wants to know, or NULL
+ * @data: handed to @ops
+ * @nr_owned: pages that the owner has allocated
+ * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
+ * @recall_pfn: where the next recall begins to evict; a hint
+ * @lost: the contents cannot be read any more
+ * @suspended: no tenants, and the node is closed
  */
 struct cdm_memory {
 	struct list_head list;
@@ -57,6 +67,13 @@ struct cdm_memory {
 	int mgid;
 	struct device *owner;
 	struct resource *res;
+	const struct cdm_ops *ops;
+	void *data;
+	atomic_long_t nr_owned;
+	unsigned long nr_reserve;
+	unsigned long recall_pfn;
+	bool lost;
+	bool suspended;
 };
 
 /* node.c */
@@ -81,12 +98,29 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 		       enum migrate_reason reason, unsigned int *nr_moved);
 
 /* evict.c */
+struct folio *cdm_get_folio(unsigned long pfn);
+int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
+		    enum migrate_reason reason, unsigned long *nr_used,
+		    unsigned int *nr_moved);
 int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac);
 
+/* lost.c */
+void cdm_lose_range(const struct range *range, struct cdm_loss *loss);
+
+/* owner.c */
+void cdm_owner_leave(struct cdm_memory *mem);
+
+/* notify.c */
+void cdm_ops_moved(unsigned long from, unsigned long to,
+		   unsigned long nr_pages);
+void cdm_ops_drain(void);
+
 /* cause.c */
-int cdm_causes_add(const struct range *range);
-void cdm_causes_del(const struct range *range);
+int cdm_causes_add(struct cdm_memory *mem);
+void cdm_causes_del(struct cdm_memory *mem);
+struct cdm_memory *cdm_memory_of(unsigned long pfn);
+void cdm_clean_pages(unsigned long pfn, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
 void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,

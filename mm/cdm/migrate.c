@@ -18,6 +18,7 @@
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/topology.h>
+#include <linux/workqueue.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/cdm.h>
@@ -225,6 +226,50 @@ static int cdm_check_target(struct mm_struct *mm, int nid)
 	return -EACCES;
 }
 
+static int cdm_migrate_stop(const struct cdm_migration *migration)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return READ_ONCE(migration->cancelled) ? -ECANCELED : 0;
+}
+
+static int cdm_migrate(const struct cdm_migration *migration)
+{
+	unsigned long nr_pages = migration->size >> PAGE_SHIFT;
+	unsigned long done, nr_left = 0;
+	int *batch_status;
+	int ret;
+
+	ret = cdm_check_range(migration->mm, migration->start, migration->size);
+	if (ret)
+		return ret;
+	ret = cdm_check_target(migration->mm, migration->nid);
+	if (ret)
+		return ret;
+
+	batch_status = kmalloc_array(CDM_BATCH, sizeof(int), GFP_KERNEL);
+	if (!batch_status)
+		return -ENOMEM;
+
+	lru_add_drain();
+	for (done = 0; done < nr_pages; done += CDM_BATCH) {
+		unsigned int nr = min(nr_pages - done, CDM_BATCH);
+
+		ret = cdm_migrate_stop(migration);
+		if (ret)
+			break;
+		nr_left += cdm_migrate_batch(migration->mm, migration->start +
+					     (done << PAGE_SHIFT), nr,
+					     migration->nid, batch_status);
+		if (migration->status)
+			memcpy(migration->status + done, batch_status,
+			       nr * sizeof(int));
+		cond_resched();
+	}
+	kfree(batch_status);
+	return ret ?: min(nr_left, INT_MAX);
+}
+
 /**
  * cdm_migrate_range - move a range of an address space to a node
  * @mm: the address space; the caller holds a reference (mmget())
@@ -253,39 +298,64 @@ static int cdm_check_target(struct mm_struct *mm, int nid)
 int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
 		      unsigned long size, int nid, int *status)
 {
-	unsigned long nr_pages = size >> PAGE_SHIFT, done, nr_left = 0;
-	int *batch_status;
-	int ret;
+	const struct cdm_migration migration = {
+		.mm = mm,
+		.start = start,
+		.size = size,
+		.nid = nid,
+		.status = status,
+	};
 
-	ret = cdm_check_range(mm, start, size);
-	if (ret)
-		return ret;
-	ret = cdm_check_target(mm, nid);
-	if (ret)
-		return ret;
-
-	batch_status = kmalloc_array(CDM_BATCH, sizeof(int), GFP_KERNEL);
-	if (!batch_status)
-		return -ENOMEM;
-
-	lru_add_drain();
-	for (done = 0; done < nr_pages; done += CDM_BATCH) {
-		unsigned int nr = min(nr_pages - done, CDM_BATCH);
-
-		if (fatal_signal_pending(current)) {
-			ret = -EINTR;
-			break;
-		}
-		nr_left += cdm_migrate_batch(mm, start + (done << PAGE_SHIFT),
-					     nr, nid, batch_status);
-		if (status)
-			memcpy(status + done, batch_status, nr * sizeof(int));
-		cond_resched();
-	}
-	kfree(batch_status);
-	return ret ?: min(nr_left, INT_MAX);
+	return cdm_migrate(&migration);
 }
 EXPORT_SYMBOL_GPL(cdm_migrate_range);
+
+static void cdm_migrate_work(struct work_struct *work)
+{
+	struct cdm_migration *migration =
+		container_of(work, struct cdm_migration, work);
+	struct mm_struct *mm = migration->mm;
+	int ret;
+
+	ret = cdm_migrate(migration);
+	migration->done(migration, ret);
+	mmput(mm);
+}
+
+/**
+ * cdm_migrate_start - move a range of an address space in the background
+ * @migration: what to move, and whom to tell; stays valid until @done is called
+ *
+ * Like cdm_migrate_range(), whose results it has, without waiting. The caller
+ * holds a reference on the address space (mmget()) during this call; one more is
+ * held until @done has returned.
+ *
+ * Context: any but NMI. @done is called in process context.
+ */
+void cdm_migrate_start(struct cdm_migration *migration)
+{
+	mmget(migration->mm);
+	migration->cancelled = false;
+	INIT_WORK(&migration->work, cdm_migrate_work);
+	queue_work(system_unbound_wq, &migration->work);
+}
+EXPORT_SYMBOL_GPL(cdm_migrate_start);
+
+/**
+ * cdm_migrate_cancel - end a migration in the background early
+ * @migration: from cdm_migrate_start()
+ *
+ * Returns when @done has returned, with %-ECANCELED unless the migration was over
+ * already. What has moved until then stays where it is.
+ *
+ * Context: process context, may sleep. Not from @done.
+ */
+void cdm_migrate_cancel(struct cdm_migration *migration)
+{
+	WRITE_ONCE(migration->cancelled, true);
+	flush_work(&migration->work);
+}
+EXPORT_SYMBOL_GPL(cdm_migrate_cancel);
 
 /**
  * cdm_query_range - where are the pages of a range of an address space?

@@ -64,6 +64,64 @@ TRACE_EVENT(cdm_evacuate,
 		  __entry->nr_left)
 );
 
+TRACE_EVENT(cdm_recall,
+
+	TP_PROTO(int nid, unsigned int order, unsigned long nr,
+		 unsigned long nr_recalled, unsigned long nr_evicted, int ret),
+
+	TP_ARGS(nid, order, nr, nr_recalled, nr_evicted, ret),
+
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned int, order)
+		__field(unsigned long, nr)
+		__field(unsigned long, nr_recalled)
+		__field(unsigned long, nr_evicted)
+		__field(int, ret)
+	),
+
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->order = order;
+		__entry->nr = nr;
+		__entry->nr_recalled = nr_recalled;
+		__entry->nr_evicted = nr_evicted;
+		__entry->ret = ret;
+	),
+
+	TP_printk("nid=%d order=%u nr=%lu nr_recalled=%lu nr_evicted=%lu ret=%d",
+		  __entry->nid, __entry->order, __entry->nr,
+		  __entry->nr_recalled, __entry->nr_evicted, __entry->ret)
+);
+
+TRACE_EVENT(cdm_lose,
+
+	TP_PROTO(u64 start, u64 size, unsigned long nr_lost,
+		 unsigned long nr_saved, unsigned long nr_left),
+
+	TP_ARGS(start, size, nr_lost, nr_saved, nr_left),
+
+	TP_STRUCT__entry(
+		__field(u64, start)
+		__field(u64, size)
+		__field(unsigned long, nr_lost)
+		__field(unsigned long, nr_saved)
+		__field(unsigned long, nr_left)
+	),
+
+	TP_fast_assign(
+		__entry->start = start;
+		__entry->size = size;
+		__entry->nr_lost = nr_lost;
+		__entry->nr_saved = nr_saved;
+		__entry->nr_left = nr_left;
+	),
+
+	TP_printk("start=%#llx size=%#llx nr_lost=%lu nr_saved=%lu nr_left=%lu",
+		  __entry->start, __entry->size, __entry->nr_lost,
+		  __entry->nr_saved, __entry->nr_left)
+);
+
 #define show_cdm_cause(cause)						\
 	__print_symbolic(cause, { 0, "unknown" }, { 1, "policy" },	\
 			 { 2, "pool" }, { 3, "move" }, { 4, "driver" },	\
@@ -73,7 +131,8 @@ TRACE_EVENT(cdm_evacuate,
 	__print_symbolic(cause, { 0, "reclaim" }, { 1, "move" },	\
 			 { 2, "driver" }, { 3, "balance" },		\
 			 { 4, "hotplug" }, { 5, "pin" },		\
-			 { 6, "failure" }, { 7, "other" })
+			 { 6, "failure" }, { 7, "recall" },		\
+			 { 8, "other" })
 
 #define show_cdm_refusal(refusal)					\
 	__print_symbolic(refusal, { 0, "full" }, { 1, "closed" },	\

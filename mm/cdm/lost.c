@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: loss of the device, or of the link to it.
+ *
+ * What is there cannot be read any more. Page tables get the entries of poisoned
+ * memory, so that those who touch it, and nobody else, get SIGBUS with the
+ * address. What is also on a disk is read from there again.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/cdm.h>
+#include <linux/huge_mm.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/shmem_fs.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include "../internal.h"
+#include "../swap.h"
+#include "internal.h"
+
+static void cdm_mark_poisoned(struct folio *folio, bool poisoned)
+{
+	long i, nr_pages = folio_nr_pages(folio);
+
+	for (i = 0; i < nr_pages; i++) {
+		if (poisoned)
+			SetPageHWPoison(folio_page(folio, i));
+		else
+			ClearPageHWPoison(folio_page(folio, i));
+	}
+}
+
+/* Unmap a locked folio; with @poison whoever touches it gets SIGBUS. */
+static void cdm_unmap_lost(struct folio *folio, bool poison)
+{
+	enum ttu_flags ttu = TTU_IGNORE_MLOCK | TTU_SYNC | TTU_SPLIT_HUGE_PMD;
+	struct address_space *mapping;
+
+	if (poison)
+		ttu |= TTU_HWPOISON;
+	if (!folio_test_hugetlb(folio) || folio_test_anon(folio)) {
+		try_to_unmap(folio, ttu);
+		return;
+	}
+	mapping = hugetlb_folio_mapping_lock_write(folio);
+	if (mapping) {
+		try_to_unmap(folio, ttu | TTU_RMAP_LOCKED);
+		i_mmap_unlock_write(mapping);
+	}
+}
+
+/* Is the folio, which is locked and unmapped, a copy of what is on a disk? */
+static bool cdm_on_disk(struct folio *folio)
+{
+	return !folio_test_anon(folio) && !folio_test_swapbacked(folio) &&
+	       !folio_test_hugetlb(folio) && !folio_test_dirty(folio);
+}
+
+/*
+ * The data of a locked folio of shared memory are gone, and there is no disk to
+ * read them from again: leave behind what a failed swap-in would leave, an entry
+ * that makes everybody who asks get -EIO, or SIGBUS.
+ */
+static void cdm_lose_shmem(struct address_space *mapping, struct folio *folio)
+{
+	struct shmem_inode_info *info = SHMEM_I(mapping->host);
+	long nr_pages = folio_nr_pages(folio);
+	XA_STATE(xas, &mapping->i_pages, folio->index);
+
+	xas_lock_irq(&xas);
+	xas_load(&xas);
+	xas_store(&xas, swp_to_radix_entry(make_poisoned_swp_entry()));
+	folio->mapping = NULL;
+	mapping->nrpages -= nr_pages;
+	__lruvec_stat_mod_folio(folio, NR_FILE_PAGES, -nr_pages);
+	__lruvec_stat_mod_folio(folio, NR_SHMEM, -nr_pages);
+	if (folio_test_pmd_mappable(folio))
+		__lruvec_stat_mod_folio(folio, NR_SHMEM_THPS, -nr_pages);
+	xas_unlock_irq(&xas);
+	folio_put_refs(folio, nr_pages);
+
+	/* Accounted until the file is truncated, as pages in swap are. */
+	spin_lock(&info->lock);
+	info->alloced -= nr_pages;
+	spin_unlock(&info->lock);
+}
+
+/* Take the folio out of its file, whose users are to know what happened. */
+static void cdm_forget_file(struct folio *folio, bool saved)
+{
+	struct address_space *mapping = folio_mapping(folio);
+
+	if (!mapping || folio_test_hugetlb(folio))
+		return;
+	if (shmem_mapping(mapping)) {
+		cdm_lose_shmem(mapping, folio);
+	} else {
+		if (!saved)
+			mapping_set_error(mapping, -EIO);
+		truncate_inode_folio(mapping, folio);
+	}
+}
+
+/*
+ * Gather the dirty bits of the page tables before the decision whether mappers
+ * are to get SIGBUS: they are not if the file still has what they saw.
+ */
+static bool cdm_lose_mapped(struct folio *folio)
+{
+	bool saved;
+
+	if (!folio_test_anon(folio) && folio_mkclean(folio))
+		folio_mark_dirty(folio);
+	saved = cdm_on_disk(folio);
+	if (!saved)
+		cdm_mark_poisoned(folio, true);
+	cdm_unmap_lost(folio, !saved);
+	cdm_mark_poisoned(folio, false);
+	return saved;
+}
+
+/* Returns whether nobody has the folio any more, but for our reference. */
+static bool cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
+{
+	long nr_pages = folio_nr_pages(folio);
+	bool saved;
+
+	folio_wait_writeback(folio);
+	if (folio_test_swapcache(folio))
+		folio_free_swap(folio);
+	saved = cdm_lose_mapped(folio);
+	if (folio_mapped(folio) || folio_test_swapcache(folio))
+		return false;
+	cdm_forget_file(folio, saved);
+	if (saved)
+		loss->nr_saved += nr_pages;
+	else
+		loss->nr_lost += nr_pages;
+	return true;
+}
+
+static unsigned long cdm_lose_at(unsigned long pfn, struct cdm_loss *loss)
+{
+	struct folio *folio = cdm_get_folio(pfn);
+	unsigned long next;
+
+	if (!folio)
+		return pfn + 1;
+	next = folio_pfn(folio) + folio_nr_pages(folio);
+	if (folio_mapped(folio) || folio_mapping(folio) ||
+	    folio_test_swapcache(folio)) {
+		folio_lock(folio);
+		cdm_lose_locked(folio, loss);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return next;
+}
+
+static unsigned long cdm_count_used(const struct range *range)
+{
+	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
+	unsigned long pfn = PHYS_PFN(range->start);
+	unsigned long nr_used = 0;
+
+	while (pfn < end_pfn) {
+		struct folio *folio = cdm_get_folio(pfn);
+
+		if (!folio) {
+			pfn++;
+			continue;
+		}
+		nr_used += folio_nr_pages(folio);
+		pfn = folio_pfn(folio) + folio_nr_pages(folio);
+		folio_put(folio);
+		cond_resched();
+	}
+	return nr_used;
+}
+
+/*
+ * Cut all users off from [@range], whose node is closed. What is counted as left
+ * in @loss is out of reach of page tables, but not free.
+ */
+void cdm_lose_range(const struct range *range, struct cdm_loss *loss)
+{
+	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
+	unsigned long pfn = PHYS_PFN(range->start);
+
+	lru_add_drain_all();
+	while (pfn < end_pfn) {
+		pfn = cdm_lose_at(pfn, loss);
+		cond_resched();
+	}
+	lru_add_drain_all();
+	loss->nr_left = cdm_count_used(range);
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: what the owner takes for itself.
+ *
+ * The owner has the first claim. Pages that no tenant may take are kept by the
+ * zone's lowmem_reserve, which every allocation respects but those that may
+ * ignore watermarks, and among the latter are the owner's. A recall keeps what
+ * it asks for in the same way while it evicts tenants, so that what these leave
+ * is not taken by others.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/cdm.h>
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/export.h>
+#include <linux/gfp.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/spinlock.h>
+#include <linux/swap.h>
+
+#include <trace/events/cdm.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+#define CDM_RECALL_PAUSE	10	/* ms, when nobody would go */
+
+#define CDM_OWNER_GFP	(__GFP_HIGHMEM | __GFP_MOVABLE | __GFP_THISNODE | \
+			 __GFP_MEMALLOC | __GFP_NOWARN)
+
+/* Protects lowmem_reserve of device zones, and nr_reserve of ranges. */
+static DEFINE_SPINLOCK(cdm_kept_lock);
+
+static struct zone *cdm_zone(const struct cdm_memory *mem)
+{
+	return &NODE_DATA(mem->nid)->node_zones[ZONE_MOVABLE];
+}
+
+/* Keep @nr_pages more pages from tenants; what is negative is given back. */
+static void cdm_keep(struct cdm_memory *mem, long nr_pages)
+{
+	spin_lock(&cdm_kept_lock);
+	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += nr_pages;
+	spin_unlock(&cdm_kept_lock);
+}
+
+/*
+ * A tenant looks at the number of free pages first and takes some then. All CPUs
+ * may be between the two with a huge page each, and have free pages that they
+ * have not told anybody about.
+ */
+static unsigned long cdm_margin(void)
+{
+	return num_possible_cpus() * (pageblock_nr_pages + 128);
+}
+
+/* Pages to keep, so that @nr_pages are really there. */
+static unsigned long cdm_to_keep(unsigned long nr_pages)
+{
+	return nr_pages ? nr_pages + cdm_margin() : 0;
+}
+
+/**
+ * cdm_alloc_pages - allocate device memory for the owner itself
+ * @mem: from cdm_register_memory()
+ * @order: of the block of pages, at most MAX_PAGE_ORDER
+ *
+ * Takes what is free on the node, including what is kept from tenants, and
+ * evicts nobody: see cdm_recall() for that. The pages are zeroed, are a compound
+ * page if there are several, and are not moved until they are freed.
+ *
+ * Context: process context, does not sleep for memory.
+ * Return: the first page, or NULL.
+ */
+struct page *cdm_alloc_pages(struct cdm_memory *mem, unsigned int order)
+{
+	struct page *page;
+	unsigned long pfn;
+
+	page = __alloc_pages_noprof(CDM_OWNER_GFP | (order ? __GFP_COMP : 0),
+				    order, mem->nid,
+				    cdm_node_only(mem->nid, CDM_BY_OWNER));
+	if (!page)
+		return NULL;
+	clear_page_pfmemalloc(page);
+	pfn = page_to_pfn(page);
+	cdm_clean_pages(pfn, 1UL << order);
+	atomic_long_add(1L << order, &cdm_memory_of(pfn)->nr_owned);
+	return page;
+}
+EXPORT_SYMBOL_GPL(cdm_alloc_pages);
+
+/**
+ * cdm_free_pages - free what the owner has allocated or recalled
+ * @mem: from cdm_register_memory()
+ * @page: the first page
+ * @order: as when it was allocated
+ *
+ * Nobody sees what the owner has left there.
+ *
+ * Context: any but NMI.
+ */
+void cdm_free_pages(struct cdm_memory *mem, struct page *page,
+		    unsigned int order)
+{
+	atomic_long_sub(1L << order,
+			&cdm_memory_of(page_to_pfn(page))->nr_owned);
+	__free_pages(page, order);
+}
+EXPORT_SYMBOL_GPL(cdm_free_pages);
+
+/* An eviction under way on behalf of the owner. */
+struct cdm_room {
+	struct cdm_memory *mem;
+	unsigned long deadline;		/* jiffies */
+	unsigned long end_pfn;		/* of the lap */
+	bool moved;			/* something, in this lap */
+	int error;			/* of the lap before */
+	unsigned long nr_evicted;
+	bool (*enough)(struct cdm_room *room);
+	struct cdm_recall *recall;	/* what for, or NULL */
+	unsigned long nr_pages;		/* to be free, without a recall */
+};
+
+static int cdm_room_stop(struct cdm_room *room)
+{
+	if (signal_pending(current))
+		return -EINTR;
+	if (room->recall && room->recall->progress &&
+	    !room->recall->progress(room->recall))
+		return -ECANCELED;
+	if (time_after_eq(jiffies, room->deadline))
+		return room->error ?: -ETIME;
+	return 0;
+}
+
+/* A lap around the range is over. If nobody would go: perhaps a bit later. */
+static void cdm_room_lap(struct cdm_room *room, int error)
+{
+	struct cdm_memory *mem = room->mem;
+
+	room->error = room->moved ? 0 : error ?: -EBUSY;
+	if (!room->moved)
+		msleep(CDM_RECALL_PAUSE);
+	lru_add_drain_all();
+	room->moved = false;
+	mem->recall_pfn = PHYS_PFN(mem->range.start);
+}
+
+/* Evict from the next pageblock that has a tenant who can go. */
+static void cdm_room_evict(struct cdm_room *room)
+{
+	unsigned long end_pfn = PHYS_PFN(room->mem->range.end) + 1;
+	unsigned long nr_used, pfn = room->mem->recall_pfn;
+	unsigned int nr_moved = 0;
+	int ret = 0;
+
+	while (pfn < end_pfn && !nr_moved && ret != -ENOMEM &&
+	       !time_after_eq(jiffies, room->deadline))
+		ret = cdm_evict_block(&pfn, end_pfn, MR_CONTIG_RANGE, &nr_used,
+				      &nr_moved);
+	room->mem->recall_pfn = pfn;
+	room->nr_evicted += nr_moved;
+	room->moved |= nr_moved;
+	if (room->recall)
+		room->recall->nr_evicted = room->nr_evicted;
+	if (pfn >= end_pfn || ret == -ENOMEM)
+		cdm_room_lap(room, ret == -ENOMEM ? ret : 0);
+}
+
+/*
+ * Evict tenants until there is enough room, in which case 0 is returned, or
+ * there is a reason to stop. The caller keeps others from taking it.
+ */
+static int cdm_make_room(struct cdm_room *room)
+{
+	int ret;
+
+	if (room->enough(room))
+		return 0;
+	lru_add_drain_all();
+	for (;;) {
+		ret = cdm_room_stop(room);
+		if (ret)
+			return ret;
+		cdm_room_evict(room);
+		drain_all_pages(cdm_zone(room->mem));
+		if (room->enough(room))
+			return 0;
+	}
+}
+
+/* Take what is there. */
+static bool cdm_recall_take(struct cdm_room *room)
+{
+	struct cdm_recall *recall = room->recall;
+	struct page *page;
+
+	while (recall->nr_recalled < recall->nr) {
+		page = cdm_alloc_pages(room->mem, recall->order);
+		if (!page)
+			return false;
+		/* What has been taken need not be kept any more. */
+		cdm_keep(room->mem, -(1L << recall->order));
+		recall->pages[recall->nr_recalled++] = page;
+	}
+	return true;
+}
+
+/**
+ * cdm_recall - claim device memory back from the tenants
+ * @mem: from cdm_register_memory()
+ * @recall: what is to be had until when, and what came of it
+ *
+ * Takes free memory first, then evicts tenants to RAM, pageblock by pageblock,
+ * until there is enough. Contents and mappings of tenants are preserved, and no
+ * tenant takes what another one has left. The time it takes is bounded by the
+ * deadline and, beyond it, by one pageblock (2 MiB on x86).
+ *
+ * Context: process context, may sleep. May run concurrently with itself and with
+ * any other function but cdm_unregister_memory().
+ * Return: 0 if @recall->pages is full. Or, with @recall->nr_recalled blocks that
+ * are the owner's all the same: %-ETIME at the deadline; or then, if nobody could
+ * be evicted lately, %-EBUSY (pinned pages, the owner's own) or %-ENOMEM (no RAM);
+ * %-ECANCELED, %-EINTR on a signal; %-EINVAL for a bad @recall.
+ */
+int cdm_recall(struct cdm_memory *mem, struct cdm_recall *recall)
+{
+	unsigned long nr_kept;
+	struct cdm_room room = {
+		.mem = mem,
+		.deadline = jiffies + msecs_to_jiffies(recall->deadline_ms),
+		.enough = cdm_recall_take,
+		.recall = recall,
+	};
+	int ret;
+
+	recall->nr_recalled = 0;
+	recall->nr_evicted = 0;
+	if (recall->order > MAX_PAGE_ORDER ||
+	    recall->nr > PHYS_PFN(range_len(&mem->range)) >> recall->order)
+		return -EINVAL;
+
+	nr_kept = (recall->nr << recall->order) + cdm_margin();
+	cdm_keep(mem, nr_kept);
+	ret = cdm_make_room(&room);
+	nr_kept -= recall->nr_recalled << recall->order;
+	cdm_keep(mem, -(long)nr_kept);
+	trace_cdm_recall(mem->nid, recall->order, recall->nr,
+			 recall->nr_recalled, recall->nr_evicted, ret);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(cdm_recall);
+
+static bool cdm_reserve_is_free(struct cdm_room *room)
+{
+	return zone_page_state_snapshot(cdm_zone(room->mem), NR_FREE_PAGES) >=
+	       room->nr_pages;
+}
+
+/**
+ * cdm_set_reserve - keep some device memory for the owner
+ * @mem: from cdm_register_memory()
+ * @nr_pages: to be kept on the node for cdm_alloc_pages(), instead of what was;
+ *	0 gives everything to the tenants
+ * @deadline_ms: milliseconds that tenants in the way are given to leave
+ *
+ * No tenant can take pages that are kept, not even one that is being killed for
+ * want of memory. To make sure of that, a bit more is kept: 2 MiB and 128 pages
+ * for each CPU. What the owner allocates comes out of the reserve, too, when
+ * nothing else is free; what it frees refills it.
+ *
+ * Context: process context, may sleep.
+ * Return: 0; or, with the reserve as it was before, %-EINVAL if the range is too
+ * small, or an error of cdm_recall().
+ */
+int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
+		    unsigned int deadline_ms)
+{
+	struct cdm_room room = {
+		.mem = mem,
+		.deadline = jiffies + msecs_to_jiffies(deadline_ms),
+		.enough = cdm_reserve_is_free,
+		.nr_pages = cdm_to_keep(nr_pages),
+	};
+	unsigned long old;
+	int ret;
+
+	if (room.nr_pages > PHYS_PFN(range_len(&mem->range)))
+		return -EINVAL;
+
+	spin_lock(&cdm_kept_lock);
+	old = mem->nr_reserve;
+	mem->nr_reserve = room.nr_pages;
+	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += room.nr_pages - old;
+	spin_unlock(&cdm_kept_lock);
+
+	ret = cdm_make_room(&room);
+	if (!ret)
+		return 0;
+
+	spin_lock(&cdm_kept_lock);
+	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += old - mem->nr_reserve;
+	mem->nr_reserve = old;
+	spin_unlock(&cdm_kept_lock);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(cdm_set_reserve);
+
+/* The range is gone, and what was kept of it. */
+void cdm_owner_leave(struct cdm_memory *mem)
+{
+	cdm_keep(mem, -(long)mem->nr_reserve);
+	mem->nr_reserve = 0;
+}
