@@ -114,6 +114,57 @@ struct cdm_test_alloc {
 	__u32 how;		/* enum cdm_test_how */
 };
 
+/*
+ * Take @nr blocks of 2^@order pages as the owner, evicting tenants unless
+ * @alloc_only; the file holds them until FREE or it is closed. The owner writes
+ * to all of them.
+ */
+struct cdm_test_recall {
+	__s32 nid;
+	__u32 order;
+	__u64 nr;
+	__u32 deadline_ms;
+	__u32 rounds;		/* cancel after that many pageblocks; 0: do not */
+	__u32 alloc_only;
+	__u32 reserved;
+	__u64 nr_recalled;	/* out: blocks */
+	__u64 nr_evicted;	/* out: pages */
+	__u64 nr_dirty;		/* out: pages that were not zero */
+};
+
+/* RESERVE, SUSPEND, RESUME */
+struct cdm_test_reserve {
+	__s32 nid;
+	__u32 deadline_ms;
+	__u64 nr_pages;
+};
+
+struct cdm_test_lose {
+	__s32 nid;
+	__u32 reserved;
+	__u64 nr_lost;		/* out, pages */
+	__u64 nr_saved;		/* out */
+	__u64 nr_left;		/* out */
+};
+
+enum cdm_test_engine {
+	CDM_TEST_ENGINE_NONE,
+	CDM_TEST_ENGINE_WORKS,
+	CDM_TEST_ENGINE_FAILS,	/* half way */
+	CDM_TEST_ENGINE_POISON,	/* cannot read what it is to copy */
+	CDM_TEST_ENGINE_NR,
+};
+
+/* Set the copy engine, and see what the owner has been told since boot. */
+struct cdm_test_events {
+	__u32 engine;		/* enum cdm_test_engine */
+	__u32 reserved;
+	__u64 nr_moved_in;	/* out: pages, as all below */
+	__u64 nr_moved_out;
+	__u64 nr_failed;
+	__u64 nr_copied;	/* by the engine */
+};
+
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
 #define CDM_TEST_IOC_MIGRATE	_IOW('c', 1, struct cdm_test_migrate)
 #define CDM_TEST_IOC_QUERY	_IOW('c', 2, struct cdm_test_query)
@@ -139,5 +190,17 @@ struct cdm_test_alloc {
 #define CDM_TEST_IOC_UNREGISTER_ONE _IOW('c', 11, __u64)
 /* Allocate movable pages by the number of a node, and free them. */
 #define CDM_TEST_IOC_ALLOC	_IOWR('c', 12, struct cdm_test_alloc)
+
+#define CDM_TEST_IOC_RECALL	_IOWR('c', 13, struct cdm_test_recall)
+/* Returns how many pages were not as the owner had left them. */
+#define CDM_TEST_IOC_FREE	_IO('c', 14)
+#define CDM_TEST_IOC_RESERVE	_IOW('c', 15, struct cdm_test_reserve)
+#define CDM_TEST_IOC_SUSPEND	_IOW('c', 16, struct cdm_test_reserve)
+#define CDM_TEST_IOC_RESUME	_IOW('c', 17, struct cdm_test_reserve)
+/* The link is down: the first range of @nid is lost. */
+#define CDM_TEST_IOC_LOSE	_IOWR('c', 18, struct cdm_test_lose)
+/* In the background; if @status is not 0, cancelled at once. */
+#define CDM_TEST_IOC_MIGRATE_ASYNC _IOW('c', 19, struct cdm_test_migrate)
+#define CDM_TEST_IOC_EVENTS	_IOWR('c', 20, struct cdm_test_events)
 
 #endif /* _CDM_TEST_UAPI_H */

@@ -28,6 +28,7 @@
 #include <linux/workqueue.h>
 
 #include "cdm_test_uapi.h"
+#include "test.h"
 
 #define CDM_TEST_UNREGISTER_MS	60000	/* at unload: there is no way back */
 #define CDM_TEST_CHUNK		PAGE_SIZE
@@ -40,19 +41,12 @@ struct cdm_test_slot {
 };
 
 /* Protects the slots, of which the first are what was found at load. */
-static DEFINE_MUTEX(cdm_test_lock);
+DEFINE_MUTEX(cdm_test_lock);
 static struct cdm_test_slot cdm_test_slots[CDM_TEST_MAX_RANGES];
 static unsigned int cdm_test_nr_slots;
 static unsigned int cdm_test_nr_found;
 
 static struct miscdevice cdm_test_misc;
-
-/* An open file: the page it has pinned, if any, and whether it broke the fence. */
-struct cdm_test_file {
-	struct mutex lock;	/* protects the other members */
-	struct page *page;
-	bool breach;
-};
 
 static long cdm_test_info(void __user *arg)
 {
@@ -110,7 +104,8 @@ static int cdm_test_register(const struct range *range, int nid,
 	if (!slot)
 		return -ENOSPC;
 
-	mem = cdm_register_memory(cdm_test_misc.this_device, range, nid, flags);
+	mem = cdm_register_memory(cdm_test_misc.this_device, range, nid, flags,
+				  &cdm_test_ops, NULL);
 	if (IS_ERR(mem))
 		return PTR_ERR(mem);
 
@@ -120,6 +115,40 @@ static int cdm_test_register(const struct range *range, int nid,
 	if (slot == &cdm_test_slots[cdm_test_nr_slots])
 		cdm_test_nr_slots++;
 	return cdm_memory_nid(mem);
+}
+
+/* The first range of @nid that is registered, or NULL. */
+static struct cdm_test_slot *cdm_test_slot(int nid)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		if (slot->mem && cdm_memory_nid(slot->mem) == nid)
+			return slot;
+	}
+	return NULL;
+}
+
+struct cdm_memory *cdm_test_memory(int nid)
+{
+	struct cdm_test_slot *slot = cdm_test_slot(nid);
+
+	return slot ? slot->mem : NULL;
+}
+
+/* The memory has gone, but not by way of an ioctl of this file. */
+void cdm_test_forget(struct cdm_memory *mem)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		if (cdm_test_slots[i].mem == mem)
+			cdm_test_slots[i].mem = NULL;
+	}
 }
 
 static long cdm_test_ioc_register(void __user *arg)
@@ -162,6 +191,7 @@ static int cdm_test_unregister(int nid, unsigned int deadline_ms,
 		sum->nr_pinned += evac.nr_pinned;
 		sum->nr_no_ram += evac.nr_no_ram;
 		sum->nr_busy += evac.nr_busy;
+		sum->nr_owner += evac.nr_owner;
 		if (ret)
 			break;
 		slot->mem = NULL;
@@ -746,7 +776,7 @@ static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 	case CDM_TEST_IOC_ALLOC:
 		return cdm_test_ioc_alloc(user);
 	default:
-		return -ENOTTY;
+		return cdm_test_owner_ioctl(priv, cmd, user);
 	}
 }
 
@@ -758,6 +788,7 @@ static int cdm_test_open(struct inode *inode, struct file *file)
 	if (!priv)
 		return -ENOMEM;
 	mutex_init(&priv->lock);
+	INIT_LIST_HEAD(&priv->blocks);
 	file->private_data = priv;
 	return 0;
 }
@@ -770,6 +801,7 @@ static int cdm_test_release(struct inode *inode, struct file *file)
 		unpin_user_page(priv->page);
 	if (priv->breach)
 		cdm_test_mend();
+	cdm_test_owner_release(priv);
 	kfree(priv);
 	return 0;
 }

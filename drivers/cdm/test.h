@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Test driver of coherent device memory: what its files share.
+ */
+#ifndef _CDM_TEST_H
+#define _CDM_TEST_H
+
+#include <linux/list.h>
+#include <linux/mutex.h>
+
+struct cdm_memory;
+struct cdm_ops;
+struct page;
+
+/*
+ * An open file: the page it has pinned, if any, whether it broke the fence, and
+ * the blocks of pages that it has taken as the owner.
+ */
+struct cdm_test_file {
+	struct mutex lock;	/* protects the other members */
+	struct page *page;
+	bool breach;
+	struct list_head blocks;
+};
+
+/* Protects the ranges, and what is registered of them. */
+extern struct mutex cdm_test_lock;
+
+struct cdm_memory *cdm_test_memory(int nid);
+void cdm_test_forget(struct cdm_memory *mem);
+
+extern const struct cdm_ops cdm_test_ops;
+
+long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
+			  void __user *user);
+void cdm_test_owner_release(struct cdm_test_file *priv);
+
+#endif /* _CDM_TEST_H */

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test driver of coherent device memory: what an owner does with its memory
+ * itself, and what it is told.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/completion.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include "cdm_test_uapi.h"
+#include "test.h"
+
+#define CDM_TEST_PATTERN	0xee	/* the owner's own data */
+
+/* Blocks of pages that a file holds, as one recall has brought them. */
+struct cdm_test_blocks {
+	struct list_head list;
+	int nid;
+	unsigned int order;
+	unsigned long nr;
+	struct page *pages[] __counted_by(nr);
+};
+
+static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
+static atomic_long_t cdm_test_failed, cdm_test_copied;
+static unsigned int cdm_test_engine;
+
+static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
+			   unsigned long nr_pages)
+{
+	int nid = pfn_to_nid(to);
+
+	if (node_state(nid, N_COHERENT_DEVICE))
+		atomic_long_add(nr_pages, &cdm_test_moved_in);
+	else
+		atomic_long_add(nr_pages, &cdm_test_moved_out);
+}
+
+static void cdm_test_page_failed(void *data, unsigned long pfn)
+{
+	atomic_long_inc(&cdm_test_failed);
+}
+
+static int cdm_test_copy(void *data, struct folio *dst, struct folio *src)
+{
+	switch (READ_ONCE(cdm_test_engine)) {
+	case CDM_TEST_ENGINE_WORKS:
+		atomic_long_add(folio_nr_pages(src), &cdm_test_copied);
+		return folio_mc_copy(dst, src);
+	case CDM_TEST_ENGINE_FAILS:
+		/* Not without leaving half of it behind. */
+		copy_highpage(folio_page(dst, 0), folio_page(src, 0));
+		return -EIO;
+	case CDM_TEST_ENGINE_POISON:
+		return -EHWPOISON;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+const struct cdm_ops cdm_test_ops = {
+	.moved = cdm_test_moved,
+	.failed = cdm_test_page_failed,
+	.copy = cdm_test_copy,
+};
+
+static long cdm_test_ioc_events(void __user *arg)
+{
+	struct cdm_test_events events;
+
+	if (copy_from_user(&events, arg, sizeof(events)))
+		return -EFAULT;
+	if (events.engine >= CDM_TEST_ENGINE_NR)
+		return -EINVAL;
+	WRITE_ONCE(cdm_test_engine, events.engine);
+	events.nr_moved_in = atomic_long_read(&cdm_test_moved_in);
+	events.nr_moved_out = atomic_long_read(&cdm_test_moved_out);
+	events.nr_failed = atomic_long_read(&cdm_test_failed);
+	events.nr_copied = atomic_long_read(&cdm_test_copied);
+	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
+}
+
+/* Pages of a block in which there is anything; then the owner's own data. */
+static unsigned long cdm_test_use(struct page *page, unsigned int order)
+{
+	unsigned long i, nr_dirty = 0;
+
+	for (i = 0; i < 1UL << order; i++) {
+		u8 *addr = kmap_local_page(page + i);
+
+		nr_dirty += !!memchr_inv(addr, 0, PAGE_SIZE);
+		memset(addr, CDM_TEST_PATTERN, PAGE_SIZE);
+		kunmap_local(addr);
+	}
+	return nr_dirty;
+}
+
+static bool cdm_test_is_used(struct page *page)
+{
+	u8 *addr = kmap_local_page(page);
+	bool used = !memchr_inv(addr, CDM_TEST_PATTERN, PAGE_SIZE);
+
+	kunmap_local(addr);
+	return used;
+}
+
+/* How many pages that the owner holds has somebody else written to? */
+static unsigned long cdm_test_nr_spoilt(struct cdm_test_blocks *blocks)
+{
+	unsigned long i, j, nr_spoilt = 0;
+
+	for (i = 0; i < blocks->nr; i++) {
+		for (j = 0; j < 1UL << blocks->order; j++)
+			nr_spoilt += !cdm_test_is_used(blocks->pages[i] + j);
+	}
+	return nr_spoilt;
+}
+
+struct cdm_test_claim {
+	struct cdm_recall recall;
+	unsigned int rounds;	/* until it is cancelled, 0: never */
+};
+
+static bool cdm_test_progress(struct cdm_recall *recall)
+{
+	struct cdm_test_claim *claim =
+		container_of(recall, struct cdm_test_claim, recall);
+
+	return !claim->rounds || --claim->rounds;
+}
+
+static int cdm_test_claim(struct cdm_memory *mem, struct cdm_test_recall *ask,
+			  struct cdm_test_blocks *blocks)
+{
+	struct cdm_test_claim claim = {
+		.recall = {
+			.order = ask->order,
+			.nr = ask->nr,
+			.pages = blocks->pages,
+			.deadline_ms = ask->deadline_ms,
+			.progress = cdm_test_progress,
+		},
+		.rounds = ask->rounds,
+	};
+	int ret;
+
+	ret = cdm_recall(mem, &claim.recall);
+	ask->nr_recalled = claim.recall.nr_recalled;
+	ask->nr_evicted = claim.recall.nr_evicted;
+	return ret;
+}
+
+/* What is free, without a recall. */
+static int cdm_test_alloc_only(struct cdm_memory *mem,
+			       struct cdm_test_recall *ask,
+			       struct cdm_test_blocks *blocks)
+{
+	for (ask->nr_recalled = 0; ask->nr_recalled < ask->nr;
+	     ask->nr_recalled++) {
+		struct page *page = cdm_alloc_pages(mem, ask->order);
+
+		if (!page)
+			return -ENOMEM;
+		blocks->pages[ask->nr_recalled] = page;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int cdm_test_take(struct cdm_test_file *priv, struct cdm_memory *mem,
+			 struct cdm_test_recall *ask)
+{
+	struct cdm_test_blocks *blocks;
+	unsigned long i;
+	int ret;
+
+	blocks = kvzalloc(struct_size(blocks, pages, ask->nr), GFP_KERNEL);
+	if (!blocks)
+		return -ENOMEM;
+	blocks->nr = ask->nr;
+	blocks->nid = ask->nid;
+	blocks->order = ask->order;
+	ret = ask->alloc_only ? cdm_test_alloc_only(mem, ask, blocks) :
+				cdm_test_claim(mem, ask, blocks);
+
+	blocks->nr = ask->nr_recalled;
+	for (i = 0; i < blocks->nr; i++)
+		ask->nr_dirty += cdm_test_use(blocks->pages[i], ask->order);
+	mutex_lock(&priv->lock);
+	list_add(&blocks->list, &priv->blocks);
+	mutex_unlock(&priv->lock);
+	return ret;
+}
+
+static long cdm_test_ioc_recall(struct cdm_test_file *priv, void __user *arg)
+{
+	struct cdm_test_recall ask;
+	struct cdm_memory *mem;
+	int ret = -ENODEV;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	if (ask.nr > 1 << 20)
+		return -EINVAL;
+	ask.nr_recalled = 0;
+	ask.nr_evicted = 0;
+	ask.nr_dirty = 0;
+
+	mutex_lock(&cdm_test_lock);
+	mem = cdm_test_memory(ask.nid);
+	if (mem)
+		ret = cdm_test_take(priv, mem, &ask);
+	mutex_unlock(&cdm_test_lock);
+	return copy_to_user(arg, &ask, sizeof(ask)) ? -EFAULT : ret;
+}
+
+/* Returns how many pages somebody else has written to. */
+static unsigned long cdm_test_free_blocks(struct cdm_test_blocks *blocks)
+{
+	struct cdm_memory *mem = cdm_test_memory(blocks->nid);
+	unsigned long i, nr_spoilt = cdm_test_nr_spoilt(blocks);
+
+	for (i = 0; i < blocks->nr; i++)
+		cdm_free_pages(mem, blocks->pages[i], blocks->order);
+	kvfree(blocks);
+	return nr_spoilt;
+}
+
+static long cdm_test_ioc_free(struct cdm_test_file *priv)
+{
+	struct cdm_test_blocks *blocks, *next;
+	unsigned long nr_spoilt = 0;
+
+	mutex_lock(&cdm_test_lock);
+	mutex_lock(&priv->lock);
+	list_for_each_entry_safe(blocks, next, &priv->blocks, list)
+		nr_spoilt += cdm_test_free_blocks(blocks);
+	INIT_LIST_HEAD(&priv->blocks);
+	mutex_unlock(&priv->lock);
+	mutex_unlock(&cdm_test_lock);
+	return min(nr_spoilt, INT_MAX);
+}
+
+static long cdm_test_ioc_reserve(void __user *arg)
+{
+	struct cdm_test_reserve ask;
+	struct cdm_memory *mem;
+	int ret = -ENODEV;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	mutex_lock(&cdm_test_lock);
+	mem = cdm_test_memory(ask.nid);
+	if (mem)
+		ret = cdm_set_reserve(mem, ask.nr_pages, ask.deadline_ms);
+	mutex_unlock(&cdm_test_lock);
+	return ret;
+}
+
+static long cdm_test_ioc_suspend(void __user *arg, bool suspend)
+{
+	struct cdm_test_reserve ask;
+	struct cdm_memory *mem;
+	int ret = -ENODEV;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	mutex_lock(&cdm_test_lock);
+	mem = cdm_test_memory(ask.nid);
+	if (mem && suspend)
+		ret = cdm_suspend_memory(mem, ask.deadline_ms, NULL);
+	else if (mem)
+		cdm_resume_memory(mem);
+	mutex_unlock(&cdm_test_lock);
+	return mem && !suspend ? 0 : ret;
+}
+
+static long cdm_test_ioc_lose(void __user *arg)
+{
+	struct cdm_test_lose ask;
+	struct cdm_loss loss = { };
+	struct cdm_memory *mem;
+	int ret = -ENODEV;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	mutex_lock(&cdm_test_lock);
+	mem = cdm_test_memory(ask.nid);
+	if (mem)
+		ret = cdm_lose_memory(mem, &loss);
+	if (!ret)
+		cdm_test_forget(mem);
+	mutex_unlock(&cdm_test_lock);
+	ask.nr_lost = loss.nr_lost;
+	ask.nr_saved = loss.nr_saved;
+	ask.nr_left = loss.nr_left;
+	return copy_to_user(arg, &ask, sizeof(ask)) ? -EFAULT : ret;
+}
+
+struct cdm_test_async {
+	struct cdm_migration migration;
+	struct completion done;
+	int ret;
+};
+
+static void cdm_test_async_done(struct cdm_migration *migration, int ret)
+{
+	struct cdm_test_async *async =
+		container_of(migration, struct cdm_test_async, migration);
+
+	async->ret = ret;
+	complete(&async->done);
+}
+
+/* A migration in the background, cancelled at once or waited for. */
+static long cdm_test_ioc_migrate_async(void __user *arg)
+{
+	struct cdm_test_migrate ask;
+	struct cdm_test_async *async;
+	long ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	async = kzalloc(sizeof(*async), GFP_KERNEL);
+	if (!async)
+		return -ENOMEM;
+	async->migration.mm = current->mm;
+	async->migration.start = ask.addr;
+	async->migration.size = ask.size;
+	async->migration.nid = ask.nid;
+	async->migration.done = cdm_test_async_done;
+	init_completion(&async->done);
+	cdm_migrate_start(&async->migration);
+	if (ask.status)
+		cdm_migrate_cancel(&async->migration);
+	wait_for_completion(&async->done);
+	ret = async->ret;
+	/* It may be about to return from @done. */
+	flush_work(&async->migration.work);
+	kfree(async);
+	return ret;
+}
+
+long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
+			  void __user *user)
+{
+	switch (cmd) {
+	case CDM_TEST_IOC_RECALL:
+		return cdm_test_ioc_recall(priv, user);
+	case CDM_TEST_IOC_FREE:
+		return cdm_test_ioc_free(priv);
+	case CDM_TEST_IOC_RESERVE:
+		return cdm_test_ioc_reserve(user);
+	case CDM_TEST_IOC_SUSPEND:
+		return cdm_test_ioc_suspend(user, true);
+	case CDM_TEST_IOC_RESUME:
+		return cdm_test_ioc_suspend(user, false);
+	case CDM_TEST_IOC_LOSE:
+		return cdm_test_ioc_lose(user);
+	case CDM_TEST_IOC_MIGRATE_ASYNC:
+		return cdm_test_ioc_migrate_async(user);
+	case CDM_TEST_IOC_EVENTS:
+		return cdm_test_ioc_events(user);
+	default:
+		return -ENOTTY;
+	}
+}
+
+void cdm_test_owner_release(struct cdm_test_file *priv)
+{
+	cdm_test_ioc_free(priv);
+}
