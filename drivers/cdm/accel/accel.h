@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Driver of the reference accelerator: what its files share.
+ */
+#ifndef _CDM_ACCEL_H
+#define _CDM_ACCEL_H
+
+#include <linux/cdm-driver.h>
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "accel_hw.h"
+
+struct pci_dev;
+struct seq_file;
+
+/**
+ * struct accel_call - a command that will be answered
+ * @fn: called when it is, or when the device is gone (-ENODEV), in process
+ *	context
+ * @id: of the command
+ * @done: the answer
+ */
+struct accel_call {
+	void (*fn)(struct accel_call *call);
+	u32 id;
+	struct cdm_accel_done done;
+};
+
+/**
+ * struct accel - a device
+ * @ref: its driver and each open file hold a reference
+ * @pdev: the PCI function
+ * @bar: what both sides share
+ * @bells: BAR 0
+ * @mem: the device node's memory; NULL when there is none (any more)
+ * @mem_lock: protects @mem
+ * @nid: the device node
+ * @nr_irqs: interrupts that have been requested
+ * @misc: the character device
+ * @name: of it
+ * @index: in it
+ * @sem: held for reading by whoever talks to the device, for writing to end that
+ * @gone: the device is lost or unbound: nothing is sent to it; under @sem
+ * @cmd_lock: protects the producer's end of the command ring
+ * @calls: commands that have not been answered, by id; xa_lock
+ * @next_id: for these
+ * @inval_lock: protects the producer's end of the invalidation ring
+ * @drain_lock: protects the consumer's ends of the other rings
+ * @spaces_lock: protects @spaces
+ * @spaces: address spaces by number
+ * @watchdog: looks after lost interrupts and a lost link
+ * @lost_work: what is to be done about the latter
+ * @nr_moved: pages of tenants that have come to the device or left it
+ * @nr_failed: pages of it that have failed
+ * @nr_copied: pages that the copy engine has moved
+ * @debugfs: folder
+ */
+struct accel {
+	struct kref ref;
+	struct pci_dev *pdev;
+	struct cdm_accel_bar *bar;
+	void __iomem *bells;
+	struct cdm_memory *mem;
+	struct mutex mem_lock;		/* see above */
+	int nid;
+	int nr_irqs;
+	struct miscdevice misc;
+	char name[24];
+	int index;
+	struct rw_semaphore sem;
+	bool gone;
+	spinlock_t cmd_lock;		/* see above */
+	struct xarray calls;
+	u32 next_id;
+	spinlock_t inval_lock;		/* see above */
+	struct mutex drain_lock;	/* see above */
+	spinlock_t spaces_lock;		/* see above */
+	struct accel_space *spaces[CDM_ACCEL_MAX_ASIDS];
+	struct delayed_work watchdog;
+	struct work_struct lost_work;
+	atomic_long_t nr_moved;
+	atomic_long_t nr_failed;
+	atomic_long_t nr_copied;
+	struct dentry *debugfs;
+};
+
+/**
+ * struct accel_space - an address space, as the device sees it
+ * @ref: its file, and work under way, hold a reference
+ * @accel: the device
+ * @asid: its number there
+ * @flags: CDM_ACCEL_MIGRATE_*
+ * @mm: the address space
+ * @notifier: tells of changes
+ * @lock: protects the page table
+ * @root: of that
+ * @dead: no more entries are made; under @lock
+ */
+struct accel_space {
+	struct kref ref;
+	struct accel *accel;
+	u32 asid;
+	u32 flags;
+	struct mm_struct *mm;
+	struct mmu_interval_notifier notifier;
+	struct mutex lock;		/* see above */
+	u64 *root;
+	bool dead;
+};
+
+/* pci.c */
+extern struct workqueue_struct *accel_wq;
+void accel_get(struct accel *accel);
+void accel_put(struct accel *accel);
+void accel_lose(struct accel *accel);
+
+/* ring.c */
+void accel_rings_init(struct accel *accel);
+int accel_push(struct accel *accel, const struct cdm_accel_cmd *cmd);
+int accel_call_start(struct accel *accel, struct accel_call *call,
+		     struct cdm_accel_cmd *cmd);
+int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
+		    struct cdm_accel_done *done);
+void accel_end_calls(struct accel *accel);
+void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
+		      unsigned long end, bool may_sleep);
+void accel_drain(struct accel *accel);
+bool accel_link_is_down(struct accel *accel);
+
+/* mmu.c */
+struct accel_space *accel_space_create(struct accel *accel,
+				       struct mm_struct *mm, u32 flags);
+void accel_space_destroy(struct accel_space *space);
+void accel_spaces_stop(struct accel *accel);
+void accel_spaces_restart(struct accel *accel);
+void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault);
+void accel_note(struct accel *accel, const struct cdm_accel_note *note);
+
+/* file.c */
+extern const struct file_operations accel_fops;
+
+/* owner.c */
+extern const struct cdm_ops accel_cdm_ops;
+
+/* debugfs.c */
+void accel_debugfs_add(struct accel *accel);
+void accel_debugfs_del(struct accel *accel);
+void accel_debugfs_exit(void);
+
+#endif /* _CDM_ACCEL_H */

@@ -1,0 +1,619 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Reference accelerator: address spaces. The page table of the device mirrors
+ * that of the process: a fault of the device is resolved as one of the CPU would
+ * be, and what the kernel takes back from the process it takes back from the
+ * device first.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/gfp.h>
+#include <linux/hmm.h>
+#include <linux/huge_mm.h>
+#include <linux/io.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include <uapi/linux/cdm_accel.h>
+
+#include "accel.h"
+
+#define ACCEL_LEVELS	4
+#define ACCEL_ENTRIES	512
+#define ACCEL_WINDOW	PMD_SIZE	/* looked at around a fault */
+#define ACCEL_PATIENCE	(10 * HZ)	/* for others to be done with a page */
+
+static unsigned int accel_shift(int level)
+{
+	return PAGE_SHIFT + 9 * level;
+}
+
+/* Level 0 holds the entries of pages, and ACCEL_LEVELS - 1 is the root. */
+static u64 *accel_entry(u64 *table, int level, unsigned long addr)
+{
+	return &table[(addr >> accel_shift(level)) % ACCEL_ENTRIES];
+}
+
+static u64 *accel_table(u64 entry)
+{
+	return phys_to_virt(entry & CDM_ACCEL_PTE_PA);
+}
+
+static bool accel_is_table(u64 entry, int level)
+{
+	return level && entry && !(entry & CDM_ACCEL_PTE_LEAF);
+}
+
+static u64 *accel_table_alloc(void)
+{
+	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+}
+
+/* Tables for one window, since the lock is no place to wait for memory. */
+struct accel_spares {
+	u64 *tables[ACCEL_LEVELS - 1];
+	int nr;
+};
+
+static int accel_spares_fill(struct accel_spares *spares)
+{
+	while (spares->nr < ARRAY_SIZE(spares->tables)) {
+		u64 *table = accel_table_alloc();
+
+		if (!table)
+			return -ENOMEM;
+		spares->tables[spares->nr++] = table;
+	}
+	return 0;
+}
+
+static void accel_spares_free(struct accel_spares *spares)
+{
+	while (spares->nr)
+		free_page((unsigned long)spares->tables[--spares->nr]);
+}
+
+static void accel_table_free(u64 *table, int level)
+{
+	int i;
+
+	for (i = 0; level && i < ACCEL_ENTRIES; i++) {
+		if (accel_is_table(table[i], level))
+			accel_table_free(accel_table(table[i]), level - 1);
+	}
+	free_page((unsigned long)table);
+}
+
+/* Clear the entries of [@start, @end) in a table; were there any? */
+static bool accel_table_clear(u64 *table, int level, unsigned long start,
+			      unsigned long end)
+{
+	unsigned long size = 1UL << accel_shift(level);
+	unsigned long addr, next;
+	bool cleared = false;
+
+	for (addr = start; addr < end; addr = next) {
+		u64 *entry = accel_entry(table, level, addr);
+
+		next = min(end, ALIGN_DOWN(addr, size) + size);
+		if (accel_is_table(*entry, level)) {
+			cleared |= accel_table_clear(accel_table(*entry),
+						     level - 1, addr, next);
+		} else if (*entry) {
+			WRITE_ONCE(*entry, 0);
+			cleared = true;
+		}
+	}
+	return cleared;
+}
+
+static unsigned long accel_end_of_space(void)
+{
+	return 1UL << (accel_shift(ACCEL_LEVELS - 1) + 9);
+}
+
+/* The entry of level @level that maps @addr, with the tables it takes. */
+static u64 *accel_make_entry(struct accel_space *space, unsigned long addr,
+			     int level, struct accel_spares *spares)
+{
+	u64 *table = space->root;
+	int i;
+
+	lockdep_assert_held(&space->lock);
+	for (i = ACCEL_LEVELS - 1; i > level; i--) {
+		u64 *entry = accel_entry(table, i, addr);
+
+		if (!accel_is_table(*entry, i)) {
+			u64 *new = spares->tables[--spares->nr];
+
+			/* Zeroed before the device can see it. */
+			smp_store_release(entry, virt_to_phys(new) |
+						 CDM_ACCEL_PTE_VALID |
+						 CDM_ACCEL_PTE_WRITE);
+		}
+		table = accel_table(*entry);
+	}
+	return accel_entry(table, level, addr);
+}
+
+static void accel_space_free(struct kref *ref)
+{
+	struct accel_space *space = container_of(ref, struct accel_space, ref);
+
+	accel_table_free(space->root, ACCEL_LEVELS - 1);
+	mmdrop(space->mm);
+	accel_put(space->accel);
+	kfree(space);
+}
+
+static void accel_space_put(struct accel_space *space)
+{
+	kref_put(&space->ref, accel_space_free);
+}
+
+static struct accel_space *accel_space_get(struct accel *accel, u32 asid)
+{
+	struct accel_space *space = NULL;
+
+	spin_lock(&accel->spaces_lock);
+	if (asid < CDM_ACCEL_MAX_ASIDS)
+		space = accel->spaces[asid];
+	if (space)
+		kref_get(&space->ref);
+	spin_unlock(&accel->spaces_lock);
+	return space;
+}
+
+/*
+ * The process is about to lose [range->start, range->end). The sequence number
+ * makes a fault that is being resolved start anew.
+ */
+static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
+				const struct mmu_notifier_range *range,
+				unsigned long seq)
+{
+	struct accel_space *space =
+		container_of(notifier, struct accel_space, notifier);
+	bool may_sleep = mmu_notifier_range_blockable(range);
+	unsigned long end = min(range->end, accel_end_of_space());
+	bool cleared = false;
+
+	if (may_sleep)
+		mutex_lock(&space->lock);
+	else if (!mutex_trylock(&space->lock))
+		return false;
+	mmu_interval_set_seq(notifier, seq);
+	if (range->start < end)
+		cleared = accel_table_clear(space->root, ACCEL_LEVELS - 1,
+					    range->start, end);
+	mutex_unlock(&space->lock);
+	if (cleared)
+		accel_invalidate(space->accel, space->asid, range->start, end,
+				 may_sleep);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops accel_notifier_ops = {
+	.invalidate = accel_invalidate_cb,
+};
+
+static u64 accel_pte(unsigned long hmm_pfn)
+{
+	u64 pte = (u64)PFN_PHYS(hmm_pfn & ~HMM_PFN_FLAGS) | CDM_ACCEL_PTE_VALID;
+
+	return hmm_pfn & HMM_PFN_WRITE ? pte | CDM_ACCEL_PTE_WRITE : pte;
+}
+
+/* Returns whether a translation has changed that the device may have kept. */
+static bool accel_set_entry(u64 *entry, u64 pte)
+{
+	u64 old = *entry;
+
+	WRITE_ONCE(*entry, pte);
+	return old && old != pte;
+}
+
+/* Is all of the window one huge page, with the same rights everywhere? */
+static bool accel_is_huge(const unsigned long *pfns)
+{
+	return hmm_pfn_to_map_order(pfns[0]) >= PMD_ORDER &&
+	       IS_ALIGNED(pfns[0] & ~HMM_PFN_FLAGS, ACCEL_ENTRIES) &&
+	       (pfns[0] & HMM_PFN_VALID);
+}
+
+/* Enter what the window holds. Returns whether the device must forget some. */
+static bool accel_map_window(struct accel_space *space, unsigned long start,
+			     const unsigned long *pfns,
+			     struct accel_spares *spares)
+{
+	u64 *entry = accel_make_entry(space, start, 1, spares);
+	bool changed;
+	int i;
+
+	if (accel_is_huge(pfns) && !accel_is_table(*entry, 1))
+		return accel_set_entry(entry, accel_pte(pfns[0]) |
+					      CDM_ACCEL_PTE_LEAF);
+
+	changed = *entry & CDM_ACCEL_PTE_LEAF;
+	for (i = 0; i < ACCEL_ENTRIES; i++) {
+		if (!(pfns[i] & HMM_PFN_VALID) || (pfns[i] & HMM_PFN_ERROR))
+			continue;
+		entry = accel_make_entry(space, start + i * PAGE_SIZE, 0,
+					 spares);
+		changed |= accel_set_entry(entry, accel_pte(pfns[i]));
+	}
+	return changed;
+}
+
+/*
+ * Fault a page in as the process would. hmm_range_fault() can do that as well,
+ * but not wait for somebody who has to be asked, as with userfaultfd.
+ */
+static int accel_touch(struct mm_struct *mm, unsigned long addr, bool write)
+{
+	bool unlocked = false;
+	int ret;
+
+	mmap_read_lock(mm);
+	ret = fixup_user_fault(mm, addr, write ? FAULT_FLAG_WRITE : 0,
+			       &unlocked);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/*
+ * Look at the window around @addr, where that one page should be, and map what
+ * is there. Returns 0, -EBUSY if the window changed meanwhile, or another errno.
+ */
+static int accel_try_fault(struct accel_space *space, unsigned long addr,
+			   bool write, unsigned long *pfns)
+{
+	unsigned long start = ALIGN_DOWN(addr, ACCEL_WINDOW);
+	struct hmm_range range = {
+		.notifier = &space->notifier,
+		.start = start,
+		.end = start + ACCEL_WINDOW,
+		.hmm_pfns = pfns,
+		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+		.dev_private_owner = space->accel,
+	};
+	struct accel_spares spares = { };
+	bool changed = false;
+	int ret;
+
+	ret = accel_spares_fill(&spares);
+	if (ret)
+		goto out;
+	memset(pfns, 0, ACCEL_ENTRIES * sizeof(*pfns));
+	pfns[(addr - start) >> PAGE_SHIFT] =
+		HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
+
+	range.notifier_seq = mmu_interval_read_begin(range.notifier);
+	mmap_read_lock(space->mm);
+	ret = hmm_range_fault(&range);
+	mmap_read_unlock(space->mm);
+	if (ret)
+		goto out;
+
+	mutex_lock(&space->lock);
+	if (space->dead)
+		ret = -EFAULT;
+	else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
+		ret = -EBUSY;
+	else
+		changed = accel_map_window(space, start, pfns, &spares);
+	mutex_unlock(&space->lock);
+	if (changed)
+		accel_invalidate(space->accel, space->asid, start,
+				 start + ACCEL_WINDOW, true);
+out:
+	accel_spares_free(&spares);
+	return ret;
+}
+
+static int accel_fault_in(struct accel_space *space, unsigned long addr,
+			  bool write, unsigned long *pfns)
+{
+	unsigned long timeout = jiffies + ACCEL_PATIENCE;
+	int ret;
+
+	do {
+		ret = accel_touch(space->mm, addr, write) ?:
+		      accel_try_fault(space, addr, write, pfns);
+		cond_resched();
+	} while (ret == -EBUSY && time_before(jiffies, timeout));
+	return ret;
+}
+
+/* Move the window to the device; what does not want to move stays. */
+static void accel_attract(struct accel_space *space, unsigned long addr,
+			  unsigned long size)
+{
+	struct accel *accel = space->accel;
+	unsigned long start = ALIGN_DOWN(addr, size);
+
+	if (start + size <= space->mm->task_size)
+		cdm_migrate_range(space->mm, start, size, accel->nid, NULL);
+}
+
+/* Has the fault found its page somewhere else than on the device? */
+static bool accel_is_away(struct accel_space *space, unsigned long addr,
+			  const unsigned long *pfns)
+{
+	unsigned long pfn = pfns[(addr % ACCEL_WINDOW) >> PAGE_SHIFT];
+
+	return page_to_nid(hmm_pfn_to_page(pfn)) != space->accel->nid;
+}
+
+static int accel_resolve(struct accel_space *space, unsigned long addr,
+			 bool write)
+{
+	unsigned long *pfns;
+	int ret = -EFAULT;
+
+	if (addr >= accel_end_of_space())
+		return ret;
+	pfns = kmalloc_array(ACCEL_ENTRIES, sizeof(*pfns), GFP_KERNEL);
+	if (!pfns)
+		return -ENOMEM;
+	if (mmget_not_zero(space->mm)) {
+		ret = accel_fault_in(space, addr, write, pfns);
+		if (!ret && (space->flags & CDM_ACCEL_MIGRATE_ON_FAULT) &&
+		    accel_is_away(space, addr, pfns)) {
+			accel_attract(space, addr, ACCEL_WINDOW);
+			ret = accel_fault_in(space, addr, write, pfns);
+		}
+		mmput(space->mm);
+	}
+	kfree(pfns);
+	return ret;
+}
+
+/* What the device has reported, for a worker to look after. */
+struct accel_event {
+	struct work_struct work;
+	struct accel_space *space;
+	union {
+		struct cdm_accel_fault fault;
+		struct cdm_accel_note note;
+	};
+};
+
+/* Whatever the reason why it cannot be resolved, to the job it is -EFAULT. */
+static void accel_fault_work(struct work_struct *work)
+{
+	struct accel_event *event = container_of(work, struct accel_event, work);
+	struct accel_space *space = event->space;
+	struct accel *accel = space->accel;
+	struct cdm_accel_cmd cmd = {
+		.op = CDM_ACCEL_OP_RESUME,
+		.args = { event->fault.seq },
+	};
+
+	if (accel_resolve(space, event->fault.addr, event->fault.write))
+		cmd.args[1] = EFAULT;
+	down_read(&accel->sem);
+	if (!accel->gone)
+		accel_push(accel, &cmd);
+	up_read(&accel->sem);
+	accel_space_put(space);
+	kfree(event);
+}
+
+static void accel_note_work(struct work_struct *work)
+{
+	struct accel_event *event = container_of(work, struct accel_event, work);
+	struct accel_space *space = event->space;
+
+	if (mmget_not_zero(space->mm)) {
+		accel_attract(space, event->note.addr, 1UL << event->note.shift);
+		mmput(space->mm);
+	}
+	accel_space_put(space);
+	kfree(event);
+}
+
+static struct accel_event *accel_event(struct accel *accel, u32 asid,
+				       work_func_t fn)
+{
+	struct accel_space *space = accel_space_get(accel, asid);
+	struct accel_event *event;
+
+	if (!space)
+		return NULL;
+	event = kzalloc(sizeof(*event), GFP_KERNEL);
+	if (!event) {
+		accel_space_put(space);
+		return NULL;
+	}
+	event->space = space;
+	INIT_WORK(&event->work, fn);
+	return event;
+}
+
+/* Each fault has a worker: one that takes long is not to hold up others. */
+void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault)
+{
+	struct cdm_accel_cmd cmd = {
+		.op = CDM_ACCEL_OP_RESUME,
+		.args = { fault->seq, EFAULT },
+	};
+	struct accel_event *event;
+
+	event = accel_event(accel, fault->asid, accel_fault_work);
+	if (!event) {
+		accel_push(accel, &cmd);
+		return;
+	}
+	event->fault = *fault;
+	queue_work(accel_wq, &event->work);
+}
+
+void accel_note(struct accel *accel, const struct cdm_accel_note *note)
+{
+	struct accel_event *event;
+
+	if (note->shift < PAGE_SHIFT || note->shift > PMD_SHIFT)
+		return;
+	event = accel_event(accel, note->asid, accel_note_work);
+	if (!event)
+		return;
+	event->note = *note;
+	queue_work(accel_wq, &event->work);
+}
+
+static int accel_space_number(struct accel_space *space)
+{
+	struct accel *accel = space->accel;
+	int i, ret = -ENOSPC;
+
+	spin_lock(&accel->spaces_lock);
+	for (i = 0; i < CDM_ACCEL_MAX_ASIDS && ret < 0; i++) {
+		if (accel->spaces[i])
+			continue;
+		accel->spaces[i] = space;
+		space->asid = i;
+		ret = 0;
+	}
+	spin_unlock(&accel->spaces_lock);
+	return ret;
+}
+
+static void accel_space_hide(struct accel_space *space)
+{
+	struct accel *accel = space->accel;
+
+	spin_lock(&accel->spaces_lock);
+	accel->spaces[space->asid] = NULL;
+	spin_unlock(&accel->spaces_lock);
+}
+
+/* Accesses of 64 bytes in 2 MiB after which memory is asked to come. */
+#define ACCEL_HINT	(2 * PMD_SIZE / 64)
+
+static void accel_space_count(struct accel_space *space)
+{
+	struct cdm_accel_cmd cmd = {
+		.op = CDM_ACCEL_OP_COUNTERS,
+		.asid = space->asid,
+	};
+
+	if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
+		cmd.args[1] = ACCEL_HINT;
+	accel_call_wait(space->accel, &cmd, NULL);
+}
+
+static void accel_space_show(struct accel_space *space)
+{
+	/* Zeroed before the device can see it. */
+	smp_store_release(&space->accel->bar->roots[space->asid],
+			  virt_to_phys(space->root));
+	accel_space_count(space);
+}
+
+static void accel_space_end_jobs(struct accel_space *space)
+{
+	struct cdm_accel_cmd cmd = {
+		.op = CDM_ACCEL_OP_DETACH,
+		.asid = space->asid,
+	};
+
+	accel_call_wait(space->accel, &cmd, NULL);
+}
+
+/* Do something for each address space, unless the device is gone. */
+static void accel_spaces_each(struct accel *accel,
+			      void (*fn)(struct accel_space *space))
+{
+	u32 asid;
+
+	down_read(&accel->sem);
+	for (asid = 0; asid < CDM_ACCEL_MAX_ASIDS && !accel->gone; asid++) {
+		struct accel_space *space = accel_space_get(accel, asid);
+
+		if (!space)
+			continue;
+		fn(space);
+		accel_space_put(space);
+	}
+	up_read(&accel->sem);
+}
+
+/* End all jobs; with user processes frozen, there will be no others. */
+void accel_spaces_stop(struct accel *accel)
+{
+	accel_spaces_each(accel, accel_space_end_jobs);
+}
+
+/* The device has forgotten them. */
+void accel_spaces_restart(struct accel *accel)
+{
+	accel_spaces_each(accel, accel_space_show);
+}
+
+/* Make the device see @mm, the caller's. The caller holds @sem for reading. */
+struct accel_space *accel_space_create(struct accel *accel,
+				       struct mm_struct *mm, u32 flags)
+{
+	struct accel_space *space;
+	int ret = -ENOMEM;
+
+	space = kzalloc(sizeof(*space), GFP_KERNEL);
+	if (!space)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&space->ref);
+	mutex_init(&space->lock);
+	space->accel = accel;
+	space->mm = mm;
+	space->flags = flags;
+	space->root = accel_table_alloc();
+	if (!space->root)
+		goto err_free;
+	ret = accel_space_number(space);
+	if (ret)
+		goto err_root;
+	ret = mmu_interval_notifier_insert(&space->notifier, mm, 0,
+					   ULONG_MAX & PAGE_MASK,
+					   &accel_notifier_ops);
+	if (ret)
+		goto err_number;
+
+	accel_get(accel);
+	mmgrab(mm);
+	accel_space_show(space);
+	return space;
+
+err_number:
+	accel_space_hide(space);
+err_root:
+	free_page((unsigned long)space->root);
+err_free:
+	kfree(space);
+	return ERR_PTR(ret);
+}
+
+/*
+ * The device must not see the address space any more, and its number is free
+ * for others. All jobs have ended when this returns. The caller holds @sem for
+ * reading, or is the one who has set @gone: then the device runs no job.
+ */
+void accel_space_destroy(struct accel_space *space)
+{
+	struct accel *accel = space->accel;
+
+	mutex_lock(&space->lock);
+	space->dead = true;
+	mutex_unlock(&space->lock);
+	if (!accel->gone)
+		accel_space_end_jobs(space);
+	mmu_interval_notifier_remove(&space->notifier);
+	/* When the device is gone, its registers may be those of its successor. */
+	if (!accel->gone) {
+		WRITE_ONCE(accel->bar->roots[space->asid], 0);
+		accel_invalidate(accel, space->asid, 0, accel_end_of_space(),
+				 true);
+	}
+	accel_space_hide(space);
+	accel_space_put(space);
+}

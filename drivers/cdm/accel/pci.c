@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Reference accelerator: a PCI function with memory of its own, which the CPUs
+ * share with it coherently. The device is a process on the host of a virtual
+ * machine (tools/testing/cdm/accel). Its driver is the example of how a vendor's
+ * driver uses the interface of cdm-driver.h.
+ */
+#include <linux/cdm-driver.h>
+#include <linux/delay.h>
+#include <linux/idr.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/numa.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+
+#include "accel.h"
+
+#define ACCEL_IVSHMEM		0x1110
+#define ACCEL_BELLS_BAR		0
+#define ACCEL_SHARED_BAR	2
+#define ACCEL_WATCHDOG		(HZ / 5)
+#define ACCEL_RESET_MS		10000
+#define ACCEL_UNREGISTER_MS	60000
+#define ACCEL_LOSE_PAUSE	100	/* ms until the next attempt */
+
+struct workqueue_struct *accel_wq;
+static DEFINE_IDA(accel_ida);
+
+static void accel_free(struct kref *ref)
+{
+	struct accel *accel = container_of(ref, struct accel, ref);
+
+	xa_destroy(&accel->calls);
+	if (accel->bar)
+		memunmap(accel->bar);
+	if (accel->bells)
+		iounmap(accel->bells);
+	pci_dev_put(accel->pdev);
+	ida_free(&accel_ida, accel->index);
+	kfree(accel);
+}
+
+void accel_get(struct accel *accel)
+{
+	kref_get(&accel->ref);
+}
+
+void accel_put(struct accel *accel)
+{
+	kref_put(&accel->ref, accel_free);
+}
+
+static irqreturn_t accel_interrupt(int irq, void *data)
+{
+	accel_drain(data);
+	return IRQ_HANDLED;
+}
+
+static void accel_watchdog(struct work_struct *work)
+{
+	struct accel *accel = container_of(to_delayed_work(work), struct accel,
+					   watchdog);
+
+	accel_drain(accel);
+	if (!READ_ONCE(accel->gone))
+		queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
+}
+
+/* The device is lost, or as good as that: nothing more is sent to it. */
+void accel_lose(struct accel *accel)
+{
+	queue_work(accel_wq, &accel->lost_work);
+}
+
+/* End what is under way. Afterwards nobody talks to the device any more. */
+static void accel_set_gone(struct accel *accel)
+{
+	WRITE_ONCE(accel->gone, true);
+	/* Those who wait for an answer hold @sem. */
+	accel_end_calls(accel);
+	down_write(&accel->sem);
+	up_write(&accel->sem);
+	accel_end_calls(accel);
+}
+
+struct accel_leave {
+	struct work_struct work;
+	struct accel *accel;
+};
+
+/* There is no way back: tenants that cannot leave now are waited for. */
+static void accel_unregister_work(struct work_struct *work)
+{
+	struct accel *accel = container_of(work, struct accel_leave, work)->accel;
+
+	mutex_lock(&accel->mem_lock);
+	while (accel->mem &&
+	       cdm_unregister_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL))
+		msleep(MSEC_PER_SEC);
+	accel->mem = NULL;
+	mutex_unlock(&accel->mem_lock);
+}
+
+/* In a worker, which no signal to whoever unbinds the driver can disturb. */
+static void accel_unregister(struct accel *accel)
+{
+	struct accel_leave leave = { .accel = accel };
+
+	INIT_WORK_ONSTACK(&leave.work, accel_unregister_work);
+	queue_work(accel_wq, &leave.work);
+	flush_work(&leave.work);
+	destroy_work_on_stack(&leave.work);
+}
+
+static void accel_lost_work(struct work_struct *work)
+{
+	struct accel *accel = container_of(work, struct accel, lost_work);
+	bool down = accel_link_is_down(accel);
+
+	if (accel->gone)
+		return;
+	dev_err(&accel->pdev->dev, "%s\n", down ? "the link is down" :
+						  "the device does not answer");
+	accel_set_gone(accel);
+	if (!down)
+		return;	/* its memory is as good as ever, until it is unbound */
+	mutex_lock(&accel->mem_lock);
+	while (cdm_lose_memory(accel->mem, NULL))
+		msleep(ACCEL_LOSE_PAUSE);
+	accel->mem = NULL;
+	mutex_unlock(&accel->mem_lock);
+}
+
+static int accel_reset(struct accel *accel)
+{
+	struct cdm_accel_regs *regs = &accel->bar->regs;
+	unsigned long timeout = jiffies + msecs_to_jiffies(ACCEL_RESET_MS);
+	u32 reset = regs->reset + 1;
+
+	memset(accel->bar->roots, 0, sizeof(accel->bar->roots));
+	/* The device looks at nothing else until it sees this. */
+	smp_store_release(&regs->reset, reset);
+	writel(regs->bell_peer << 16 | CDM_ACCEL_BELL_CMD, accel->bells + 12);
+	/* Whatever the device has reset, it has done before this. */
+	while (smp_load_acquire(&regs->reset_done) != reset) {
+		if (accel_link_is_down(accel) || time_after(jiffies, timeout))
+			return -EIO;
+		usleep_range(100, 500);
+	}
+	return 0;
+}
+
+static int accel_map(struct accel *accel)
+{
+	struct pci_dev *pdev = accel->pdev;
+
+	if (pci_resource_len(pdev, ACCEL_SHARED_BAR) < CDM_ACCEL_BAR_SIZE)
+		return -ENODEV;
+	accel->bells = ioremap(pci_resource_start(pdev, ACCEL_BELLS_BAR),
+			       pci_resource_len(pdev, ACCEL_BELLS_BAR));
+	/* Memory that both sides use with ordinary loads and stores. */
+	accel->bar = memremap(pci_resource_start(pdev, ACCEL_SHARED_BAR),
+			      CDM_ACCEL_BAR_SIZE, MEMREMAP_WB);
+	if (!accel->bells || !accel->bar)
+		return -ENOMEM;
+	if (accel_link_is_down(accel) ||
+	    accel->bar->regs.version != CDM_ACCEL_VERSION)
+		return -ENODEV;
+	return accel_reset(accel);
+}
+
+static void accel_irqs_free(struct accel *accel)
+{
+	while (accel->nr_irqs)
+		free_irq(pci_irq_vector(accel->pdev, --accel->nr_irqs), accel);
+	pci_free_irq_vectors(accel->pdev);
+}
+
+static int accel_irqs(struct accel *accel)
+{
+	struct pci_dev *pdev = accel->pdev;
+	int ret;
+
+	ret = pci_alloc_irq_vectors(pdev, CDM_ACCEL_NR_IRQS, CDM_ACCEL_NR_IRQS,
+				    PCI_IRQ_MSIX);
+	while (ret >= 0 && accel->nr_irqs < CDM_ACCEL_NR_IRQS) {
+		ret = request_threaded_irq(pci_irq_vector(pdev, accel->nr_irqs),
+					   NULL, accel_interrupt, IRQF_ONESHOT,
+					   accel->name, accel);
+		if (ret)
+			break;
+		accel->nr_irqs++;
+	}
+	return min(ret, 0);
+}
+
+static int accel_register(struct accel *accel)
+{
+	struct cdm_accel_regs *regs = &accel->bar->regs;
+	struct range range = {
+		.start = regs->mem_start,
+		.end = regs->mem_start + regs->mem_size - 1,
+	};
+	struct cdm_memory *mem;
+
+	mem = cdm_register_memory(&accel->pdev->dev, &range, NUMA_NO_NODE, 0,
+				  &accel_cdm_ops, accel);
+	if (IS_ERR(mem))
+		return PTR_ERR(mem);
+	accel->mem = mem;
+	accel->nid = cdm_memory_nid(mem);
+	return 0;
+}
+
+static int accel_misc(struct accel *accel)
+{
+	accel->misc.minor = MISC_DYNAMIC_MINOR;
+	accel->misc.name = accel->name;
+	accel->misc.parent = &accel->pdev->dev;
+	accel->misc.mode = 0666;
+	accel->misc.fops = &accel_fops;
+	return misc_register(&accel->misc);
+}
+
+static struct accel *accel_alloc(struct pci_dev *pdev)
+{
+	struct accel *accel;
+	int index;
+
+	accel = kzalloc(sizeof(*accel), GFP_KERNEL);
+	if (!accel)
+		return ERR_PTR(-ENOMEM);
+	index = ida_alloc(&accel_ida, GFP_KERNEL);
+	if (index < 0) {
+		kfree(accel);
+		return ERR_PTR(index);
+	}
+	accel->index = index;
+	snprintf(accel->name, sizeof(accel->name), "cdm_accel%d", index);
+	kref_init(&accel->ref);
+	init_rwsem(&accel->sem);
+	mutex_init(&accel->mem_lock);
+	spin_lock_init(&accel->spaces_lock);
+	INIT_DELAYED_WORK(&accel->watchdog, accel_watchdog);
+	INIT_WORK(&accel->lost_work, accel_lost_work);
+	accel_rings_init(accel);
+	accel->pdev = pci_dev_get(pdev);
+	accel->nid = NUMA_NO_NODE;
+	return accel;
+}
+
+static int accel_start(struct accel *accel)
+{
+	int ret;
+
+	ret = accel_irqs(accel);
+	if (ret)
+		return ret;
+	ret = accel_register(accel);
+	if (ret)
+		return ret;
+	ret = accel_misc(accel);
+	if (ret) {
+		accel_unregister(accel);
+		return ret;
+	}
+	accel_debugfs_add(accel);
+	queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
+	return 0;
+}
+
+static int accel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct accel *accel;
+	int ret;
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	ret = pcim_request_all_regions(pdev, "cdm_accel");
+	if (ret)
+		return ret;
+	pci_set_master(pdev);
+	accel = accel_alloc(pdev);
+	if (IS_ERR(accel))
+		return PTR_ERR(accel);
+	ret = accel_map(accel);
+	if (!ret)
+		ret = accel_start(accel);
+	if (ret) {
+		accel_irqs_free(accel);
+		accel_put(accel);
+		return ret;
+	}
+	pci_set_drvdata(pdev, accel);
+	return 0;
+}
+
+/*
+ * Files may still be open: their owners get -ENODEV. The device runs nothing
+ * any more before tenants are sent home, and those lose nothing.
+ */
+static void accel_remove(struct pci_dev *pdev)
+{
+	struct accel *accel = pci_get_drvdata(pdev);
+
+	misc_deregister(&accel->misc);
+	accel_debugfs_del(accel);
+	flush_work(&accel->lost_work);
+	if (!accel->gone) {
+		accel_set_gone(accel);
+		accel_reset(accel);
+	}
+	accel_irqs_free(accel);
+	cancel_delayed_work_sync(&accel->watchdog);
+	cancel_work_sync(&accel->lost_work);
+	accel_unregister(accel);
+	accel_put(accel);
+}
+
+/*
+ * Power goes: jobs end, tenants go home, and the device forgets everything. In
+ * this order, since its copy engine helps them on their way.
+ */
+static int accel_suspend(struct device *dev)
+{
+	struct accel *accel = dev_get_drvdata(dev);
+	int ret = 0;
+
+	accel_spaces_stop(accel);
+	mutex_lock(&accel->mem_lock);
+	if (accel->mem)
+		ret = cdm_suspend_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL);
+	mutex_unlock(&accel->mem_lock);
+	return ret;
+}
+
+static int accel_resume(struct device *dev)
+{
+	struct accel *accel = dev_get_drvdata(dev);
+	int ret;
+
+	if (accel->gone)
+		return 0;
+	ret = accel_reset(accel);
+	if (ret) {
+		accel_lose(accel);
+		return ret;
+	}
+	accel_spaces_restart(accel);
+	mutex_lock(&accel->mem_lock);
+	cdm_resume_memory(accel->mem);
+	mutex_unlock(&accel->mem_lock);
+	return 0;
+}
+
+static DEFINE_SIMPLE_DEV_PM_OPS(accel_pm_ops, accel_suspend, accel_resume);
+
+static const struct pci_device_id accel_ids[] = {
+	{ PCI_DEVICE(PCI_VENDOR_ID_REDHAT_QUMRANET, ACCEL_IVSHMEM) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, accel_ids);
+
+static struct pci_driver accel_driver = {
+	.name = "cdm_accel",
+	.id_table = accel_ids,
+	.probe = accel_probe,
+	.remove = accel_remove,
+	.driver.pm = pm_sleep_ptr(&accel_pm_ops),
+};
+
+static int __init accel_init(void)
+{
+	int ret;
+
+	accel_wq = alloc_workqueue("cdm_accel", WQ_UNBOUND, 0);
+	if (!accel_wq)
+		return -ENOMEM;
+	ret = pci_register_driver(&accel_driver);
+	if (ret)
+		destroy_workqueue(accel_wq);
+	return ret;
+}
+module_init(accel_init);
+
+static void __exit accel_exit(void)
+{
+	pci_unregister_driver(&accel_driver);
+	destroy_workqueue(accel_wq);
+	accel_debugfs_exit();
+	ida_destroy(&accel_ida);
+}
+module_exit(accel_exit);
+
+MODULE_DESCRIPTION("Reference accelerator with coherent device memory");
+MODULE_LICENSE("GPL");
