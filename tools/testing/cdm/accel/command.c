@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The command ring, injected faults, reset and the end of the link. All of this
+ * is the main thread's, which never waits for the driver.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "accel.h"
+
+static struct accel_in cmd_in;
+static bool hang_next;
+
+static void reset_regs(void)
+{
+	struct cdm_accel_regs *regs = &accel.bar->regs;
+
+	__atomic_store_n(&regs->error_pa, 0, __ATOMIC_RELAXED);
+	accel_put(&regs->error, 0);
+}
+
+/* Jobs and copies first: nothing else goes on by itself. */
+static void reset(__u32 nr)
+{
+	accel_stop_jobs();
+	accel_stop_copies();
+	accel_stop_invals();
+	accel_drop_late();
+	accel_reset_rings();
+	accel_resume_invals();
+	accel_flush_tlbs();
+	accel_clear_counters();
+	accel_clear_poison();
+	accel_lose_irqs(0);
+	hang_next = false;
+	cmd_in.tail = 0;
+	cmd_in.bad = false;
+	reset_regs();
+	accel_put(&accel.bar->regs.reset_done, nr);
+}
+
+static void check_reset(void)
+{
+	__u32 nr = accel_get(&accel.bar->regs.reset);
+
+	if (nr != accel_get(&accel.bar->regs.reset_done))
+		reset(nr);
+}
+
+/* Who reads ~0 in @magic may be sure that nothing is accessed any more. */
+static void link_down(void)
+{
+	struct cdm_accel_regs *regs = &accel.bar->regs;
+
+	accel_stop_jobs();
+	accel_stop_copies();
+	accel_stop_invals();
+	accel_drop_late();
+	accel.link_down = true;
+	accel_resume_invals();
+	accel_wipe_memory();
+	memset(&regs->version, 0xff, sizeof(*regs) - offsetof(struct cdm_accel_regs, version));
+	accel_put(&regs->magic, ~0u);
+	accel_raise(CDM_ACCEL_IRQ_ERROR);
+}
+
+static void inject_bad_page(const struct cdm_accel_cmd *cmd)
+{
+	bool ok = accel_poison(cmd->args[1]);
+
+	if (ok)
+		accel_flush_tlbs();
+	accel_answer(cmd->id, ok ? 0 : -EINVAL);
+}
+
+/* The interrupt of the answer itself is not among those that get lost. */
+static void inject(const struct cdm_accel_cmd *cmd)
+{
+	switch (cmd->args[0]) {
+	case CDM_ACCEL_INJECT_HANG:
+		hang_next = true;
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_LOST_IRQ:
+		accel_answer(cmd->id, 0);
+		accel_lose_irqs(accel_min(cmd->args[1], ~0u));
+		break;
+	case CDM_ACCEL_INJECT_BAD_PAGE:
+		inject_bad_page(cmd);
+		break;
+	case CDM_ACCEL_INJECT_LINK_DOWN:
+		link_down();
+		break;
+	default:
+		accel_answer(cmd->id, -EINVAL);
+	}
+}
+
+static void set_counters(const struct cdm_accel_cmd *cmd)
+{
+	if (cmd->asid < CDM_ACCEL_MAX_ASIDS)
+		accel_set_counters(cmd->asid, cmd->args[0], cmd->args[1]);
+	accel_answer(cmd->id, cmd->asid < CDM_ACCEL_MAX_ASIDS ? 0 : -EINVAL);
+}
+
+static void detach(const struct cdm_accel_cmd *cmd)
+{
+	if (cmd->asid < CDM_ACCEL_MAX_ASIDS)
+		accel_detach(cmd);
+	else
+		accel_answer(cmd->id, -EINVAL);
+}
+
+static void carry_out(const struct cdm_accel_cmd *cmd)
+{
+	switch (cmd->op) {
+	case CDM_ACCEL_OP_JOB:
+		accel_queue_job(cmd, hang_next);
+		hang_next = false;
+		break;
+	case CDM_ACCEL_OP_CANCEL:
+		accel_cancel(cmd->id);
+		break;
+	case CDM_ACCEL_OP_RESUME:
+		accel_resume(cmd->args[0], cmd->args[1]);
+		break;
+	case CDM_ACCEL_OP_COPY:
+		accel_queue_copy(cmd);
+		break;
+	case CDM_ACCEL_OP_COUNTERS:
+		set_counters(cmd);
+		break;
+	case CDM_ACCEL_OP_DETACH:
+		detach(cmd);
+		break;
+	case CDM_ACCEL_OP_INJECT:
+		inject(cmd);
+		break;
+	case CDM_ACCEL_OP_NOP:
+		accel_answer(cmd->id, 0);
+		break;
+	default:
+		accel_error(CDM_ACCEL_ERROR_PROTO);
+	}
+}
+
+static bool next_command(struct cdm_accel_cmd *cmd)
+{
+	cmd_in.ring = &accel.bar->cmd_ring;
+	cmd_in.nr = CDM_ACCEL_CMD_ENTRIES;
+	if (!accel_pending(&cmd_in))
+		return false;
+	memcpy(cmd, &accel.bar->cmd[cmd_in.tail % CDM_ACCEL_CMD_ENTRIES], sizeof(*cmd));
+	accel_put(&cmd_in.ring->tail, ++cmd_in.tail);
+	return true;
+}
+
+/*
+ * Carry out what the ring holds. Returns true if that is to be tried again soon:
+ * a driver that does not take completions gets no new ones.
+ */
+bool accel_commands(void)
+{
+	struct cdm_accel_cmd cmd;
+
+	while (!accel.link_down) {
+		check_reset();
+		if (accel_nr_late() > ACCEL_MAX_LATE)
+			return true;
+		if (!next_command(&cmd))
+			return false;
+		carry_out(&cmd);
+	}
+	return false;
+}
