@@ -78,6 +78,12 @@ selftests() {
 		KHDR_INCLUDES="-isystem $out/usr/include" all
 }
 
+accelerator() {
+	step "build the accelerator" make -C "$TOOLS/accel" -s OUT="$BUILD/accelerator"
+	step "build the library" make -C "$TOP/tools/lib/cdm" -s OUT="$BUILD/lib"
+	step "build the BLAS" make -C "$TOP/tools/lib/cdm/blas" -s OUT="$BUILD/lib"
+}
+
 demo() {
 	step "build the demo" make -C "$TOOLS/demo" -s OUT="$BUILD/demo"
 }
@@ -94,4 +100,5 @@ install_modules
 alone tools
 init
 selftests
+accelerator
 demo

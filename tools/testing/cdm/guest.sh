@@ -23,7 +23,7 @@ expect_nodes() {
 }
 
 owner_driver() {
-	modprobe cdm_test || setup_failed "the owner driver cdm_test does not load: $(dmesg | tail -3)"
+	modprobe "$CDM_DRIVER" || setup_failed "the owner driver $CDM_DRIVER does not load: $(dmesg | tail -3)"
 	[[ -e /sys/devices/system/node/has_coherent_device ]] ||
 		setup_failed "this kernel knows no coherent device nodes"
 }

@@ -3,7 +3,7 @@
 # Hooks and new files as commits, made in an index aside: no work tree is
 # touched, and nothing is ever half applied. For src.sh and export.sh.
 
-OVERLAY="mm include drivers arch kernel tools/mm tools/testing/selftests Documentation"
+OVERLAY="mm include drivers arch kernel tools/mm tools/lib tools/testing/selftests Documentation"
 INDEX=$BUILD/src.index.$$
 
 # The git repository build/src, whatever the user's own configuration says.

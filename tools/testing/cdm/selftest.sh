@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# The selftests in the guest: all programs in one boot per topology.
-# Environment: FLAVOUR, TOPOLOGY (default: single, two and plain; debug: two and
-# plain), TESTS.
+# The selftests in the guest: all programs in one boot per topology and owner
+# driver. Those of the accelerator (accel_*) need its driver, the others the test
+# driver.
+# Environment: FLAVOUR, TOPOLOGY (default: single, two, plain, and frontier with
+# the accelerators only; debug: two and plain), TESTS.
 # On flavour base only the fence tests run (those named after a row of the
 # contract, as F3_tmpfs), and each must fail: so it can see a leak.
 set -euo pipefail
@@ -18,7 +20,10 @@ leaks=""
 left_out() {
 	[[ -z ${TESTS:-} ]] || return 1
 	case $FLAVOUR-$1-$2 in
+	*-plain-accel*) echo "topology plain has no device" ;;
 	debug-*-workload_test) echo "takes too long here: make selftest FLAVOUR=debug TESTS=workload_test" ;;
+	*-frontier-accel*) return 1 ;;
+	*-frontier-*) echo "the accelerators only" ;;
 	*-two-workload_test) echo "takes minutes, and single has run it" ;;
 	*) return 1 ;;
 	esac
@@ -34,12 +39,22 @@ report_left_out() {
 	done
 }
 
-# programs TOPOLOGY: what runs there.
+# driver PROGRAM: which owner driver it needs.
+driver() {
+	if [[ $1 == accel* ]]; then
+		echo cdm_accel
+	else
+		echo cdm_test
+	fi
+}
+
+# programs TOPOLOGY [DRIVER]: what runs there.
 programs() {
 	local p
 	for p in ${TESTS:-$(cd "$PROGRAMS" && ls -- *_test)}; do
 		[[ $FLAVOUR != base ]] || rows "$p" | grep -q . || continue
 		! left_out "$1" "$p" >/dev/null || continue
+		[[ -z ${2:-} || $(driver "$p") == "$2" ]] || continue
 		echo "$p"
 	done
 }
@@ -66,7 +81,7 @@ boot() {
 	local topology=$1 out=$2 status=0 name
 	shift 2
 	name=$FLAVOUR/$topology
-	TOPOLOGY=$topology "$TOOLS/vm.sh" "$(guest_command "$@")" >"$out" 2>"$out.err" || status=$?
+	CDM_DRIVER=$(driver "$1") TOPOLOGY=$topology "$TOOLS/vm.sh" "$(guest_command "$@")" >"$out" 2>"$out.err" || status=$?
 	! grep -q '^cdm: kmemleak gave up' "$out.err" ||
 		result "skip $name/kmemleak # the machine had no memory left for it"
 	[[ $status -ne 0 ]] || return 0
@@ -81,22 +96,30 @@ boot() {
 	return "$status"
 }
 
-# A program that takes the machine down must not hide those after it.
-run_topology() {
-	local topology=$1 out=$WORK/$1 todo rest part=0 status
-	report_left_out "$topology"
-	todo=$(programs "$topology")
+# run_driver TOPOLOGY DRIVER OUT: a program that takes the machine down must not
+# hide those after it.
+run_driver() {
+	local topology=$1 out=$3.$2 todo rest part=0 status
+	todo=$(programs "$topology" "$2")
 	while [[ -n $todo ]]; do
 		part=$((part + 1))
 		status=0
 		# shellcheck disable=SC2086
 		boot "$topology" "$out.$part" $todo || status=$?
-		cat "$out.$part" >>"$out.ktap"
+		cat "$out.$part" >>"$3.ktap"
 		((status == 98 || status == 124)) || break
 		rest=$(sed '0,/^'"$(grep '^#cdm begin' "$out.$part" | tail -1 | cut -d' ' -f3)"'$/d' <<<"$todo")
 		[[ $rest != "$todo" ]] || break
 		todo=$rest
 	done
+}
+
+run_topology() {
+	local topology=$1 out=$WORK/$1
+	report_left_out "$topology"
+	: >"$out.ktap"
+	run_driver "$topology" cdm_test "$out"
+	run_driver "$topology" cdm_accel "$out"
 	[[ -n $leaks ]] || grep -hE '^# [a-z_]*\.[ch]:[0-9]+:' "$out".*.err | sed 's/^#/   /' || true
 	# shellcheck disable=SC2046
 	python3 "$TOOLS/ktap.py" $leaks "$FLAVOUR/$topology/" $(programs "$topology") <"$out.ktap" |
@@ -113,7 +136,7 @@ case $FLAVOUR in
 base) leaks=--leaks topologies=${TOPOLOGY:-single} ;;
 # The checkers make it slow, and two has all that single has.
 debug) topologies=${TOPOLOGY:-two plain} ;;
-*) topologies=${TOPOLOGY:-single two plain} ;;
+*) topologies=${TOPOLOGY:-single two plain frontier} ;;
 esac
 [[ -n $(programs any) ]] || die "no selftests are built"
 for t in $topologies; do

@@ -4,7 +4,9 @@
 #   vm.sh [COMMAND]
 # Environment: FLAVOUR, TOPOLOGY, TIMEOUT (s), ACCEL (kvm, tcg, or icount: one
 # thread, and a clock that counts instructions), KERNEL_ARGS and QEMU_ARGS (more
-# arguments), and what a test of that name reads: CDM_STRESS_SECONDS.
+# arguments), CDM_DRIVER (cdm_test, or cdm_accel: the owner of the device memory is
+# an accelerator, a process here), and what a test of that name reads:
+# CDM_STRESS_SECONDS.
 # The guest has an empty disk of its own, /dev/vda.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
@@ -17,7 +19,6 @@ TIMEOUT=${TIMEOUT:-300}
 COMMAND=${1:-}
 OBJ=$(obj "$FLAVOUR")
 KERNEL=$OBJ/arch/x86/boot/bzImage
-GIB=$((1 << 30))
 KEEP_LOGS=60
 DISK_MIB=2048
 
@@ -50,6 +51,30 @@ distance() {
 	esac
 }
 
+# Physical memory and what it is backed by, as "PA MIB OFFSET" for each stretch of
+# a node. A q35 machine of more than 2.75 GiB has its first 2 GiB below and the
+# rest above 4 GiB.
+stretches() {
+	local n start=0 size low
+	for ((n = 0; n < $1; n++)); do
+		start=$((start + mib[n]))
+	done
+	size=${mib[$1]}
+	low=$((start < 2048 ? 2048 - start : 0))
+	((low <= size)) || low=$size
+	((low == 0)) || echo "$((start << 20)) $low 0"
+	((low == size)) || echo "$(((start + low + 2048) << 20)) $((size - low)) $((low << 20))"
+}
+
+# Memory that an accelerator shares is in files, which have no name for long.
+memory_backend() {
+	if [[ -z $SHARED ]]; then
+		echo "-object memory-backend-ram,id=mem$1,size=${mib[$1]}M"
+	else
+		echo "-object memory-backend-file,id=mem$1,size=${mib[$1]}M,share=on,mem-path=$SHARED/mem$1"
+	fi
+}
+
 # The memory nodes, their distances (SLIT) and their speed (HMAT).
 numa_arguments() {
 	local a b cpu=0 who
@@ -59,7 +84,7 @@ numa_arguments() {
 			who=initiator=$a,cpus=$cpu-$((cpu + arg[a] - 1))
 			cpu=$((cpu + arg[a]))
 		fi
-		echo "-object memory-backend-ram,id=mem$a,size=${mib[a]}M"
+		memory_backend "$a"
 		echo "-numa node,nodeid=$a,memdev=mem$a,$who"
 	done
 	for a in "${!kind[@]}"; do
@@ -88,18 +113,44 @@ hmat() {
 	echo "-numa hmat-lb,$pair,data-type=access-bandwidth,bandwidth=$bandwidth"
 }
 
-# Make device nodes Soft Reserved, as firmware does with special purpose
-# memory. A q35 machine of more than 2.75 GiB has its first 2 GiB below and
-# the rest above 4 GiB.
+# Make device nodes Soft Reserved, as firmware does with special purpose memory.
 memmap_parameters() {
-	local n start=0
-	for n in "${!kind[@]}"; do
-		if [[ ${kind[n]} == device ]]; then
-			printf 'memmap=%dM%%%#x-1+0xefffffff ' "${mib[n]}" \
-				$((start < 2 * GIB ? start : start + 2 * GIB))
-		fi
-		start=$((start + (mib[n] << 20)))
+	local n pa size
+	for n in $(nodes device); do
+		while read -r pa size _; do
+			printf 'memmap=%dM%%%#x-1+0xefffffff ' "$size" "$pa"
+		done < <(stretches "$n")
 	done
+}
+
+# An accelerator for each device node, one process each; and how QEMU finds them.
+start_accelerators() {
+	local n pa size offset maps=() need
+	need=$(($(IFS=+; echo "${mib[*]}") + 64))
+	SHARED=$(mktemp -d /dev/shm/cdm.XXXXXX 2>/dev/null) && room "$need" ||
+		SHARED=$(mktemp -d "$RUN/memory.XXXXXX")
+	for n in "${!kind[@]}"; do
+		truncate -s "${mib[n]}M" "$SHARED/mem$n"
+		while read -r pa size offset; do
+			maps+=(--map "$pa:$((size << 20)):$SHARED/mem$n:$offset")
+		done < <(stretches "$n")
+	done
+	for n in $(nodes device); do
+		read -r pa size _ < <(stretches "$n")
+		"$BUILD/accelerator/cdm-accel" --socket "$SHARED/socket$n" \
+			--mem "$pa:$((size << 20))" "${maps[@]}" </dev/null >>"$CONSOLE" 2>&1 &
+		ACCELERATORS+="-chardev socket,path=$SHARED/socket$n,id=accel$n "
+		ACCELERATORS+="-device ivshmem-doorbell,vectors=4,chardev=accel$n "
+	done
+	for n in $(nodes device); do
+		timeout 10 sh -c "until [ -S $SHARED/socket$n ]; do sleep 0.05; done" ||
+			die "the accelerator did not start, see ${CONSOLE#"$TOP"/}"
+	done
+}
+
+# room MIB: is there so much in $SHARED?
+room() {
+	[[ $(df -m --output=avail "$SHARED" | tail -1) -gt $1 ]] || ! rm -rf "$SHARED"
 }
 
 # An emulated CPU may be slow without being stuck.
@@ -136,6 +187,7 @@ write_script() {
 	export CDM_TOPOLOGY=$TOPOLOGY CDM_FLAVOUR=$FLAVOUR
 	export CDM_RAM_NODES="$(nodes ram)" CDM_DEVICE_NODES="$(nodes device)"
 	export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_OBJ=$OBJ
+	export CDM_DRIVER=$DRIVER
 	export CDM_STRESS_SECONDS=${CDM_STRESS_SECONDS:-}
 	. $TOOLS/guest.sh
 	cd $TOP
@@ -155,6 +207,9 @@ write_script() {
 
 read_topology
 ACCEL=${ACCEL:-$(accelerator)}
+DRIVER=${CDM_DRIVER:-cdm_test}
+SHARED='' ACCELERATORS=''
+[[ $DRIVER == cdm_test || $DRIVER == cdm_accel ]] || die "no owner driver '$DRIVER'"
 if [[ $ACCEL == kvm ]]; then
 	cpu="-accel kvm -cpu host"
 else
@@ -166,13 +221,15 @@ fi
 
 mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
-trap 'rm -rf "$RUN"' EXIT
+trap 'rm -rf "$RUN" ${SHARED:+"$SHARED"}' EXIT
 CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
 find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
 write_script >"$RUN/guest.sh"
 truncate -s "${DISK_MIB}M" "$RUN/disk"
 echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
+
+[[ $DRIVER != cdm_accel || -z $(nodes device) ]] || start_accelerators
 
 # shellcheck disable=SC2054,SC2206,SC2207
 qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
@@ -184,7 +241,7 @@ qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
 	-drive "if=none,id=disk,format=raw,cache=unsafe,file=$RUN/disk"
 	-device virtio-blk-pci,drive=disk
 	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
-	-device virtio-9p-pci,fsdev=host,mount_tag=host ${QEMU_ARGS:-})
+	-device virtio-9p-pci,fsdev=host,mount_tag=host $ACCELERATORS ${QEMU_ARGS:-})
 
 if [[ -n $COMMAND ]]; then
 	python3 "$TOOLS/relay.py" "$TIMEOUT" "$CONSOLE" "${qemu[@]}" \
