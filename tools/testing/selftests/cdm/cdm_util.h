@@ -45,7 +45,7 @@
 #define HPAGE		(2 * MIB)
 
 /* The emulated machines are slow, those with a debug kernel very slow. */
-#define CDM_TIMEOUT	720
+#define CDM_TIMEOUT	400
 #define CDM_ACK_MS	360000
 
 /* Files */

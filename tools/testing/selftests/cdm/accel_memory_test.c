@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The reference accelerator and the memory of a process: a job may what the
+ * process may, no more, and sees what it sees.
+ */
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+
+#include "accel_util.h"
+
+#define SIZE	(2 * MIB)
+#define PAGES	(SIZE / PAGE)
+#define WORDS	(SIZE / sizeof(__u64))
+#define SEED	43
+
+/* The same computations on all kinds of memory. */
+enum kind {
+	ANON,
+	SHARED,
+	MEMFD,
+	HUGE,
+	TMPFS,
+	COPY_OF_FILE,
+};
+
+FIXTURE(kind) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;
+	int fd;
+};
+
+FIXTURE_VARIANT(kind) {
+	enum kind kind;
+	bool written_back;	/* the file sees what is written */
+};
+
+FIXTURE_VARIANT_ADD(kind, anon) {
+	.kind = ANON,
+};
+
+FIXTURE_VARIANT_ADD(kind, shared) {
+	.kind = SHARED,
+};
+
+FIXTURE_VARIANT_ADD(kind, memfd) {
+	.kind = MEMFD,
+	.written_back = true,
+};
+
+FIXTURE_VARIANT_ADD(kind, huge) {
+	.kind = HUGE,
+};
+
+FIXTURE_VARIANT_ADD(kind, tmpfs) {
+	.kind = TMPFS,
+	.written_back = true,
+};
+
+FIXTURE_VARIANT_ADD(kind, copy_of_file) {
+	.kind = COPY_OF_FILE,
+};
+
+static char *map_file(int fd, int flags)
+{
+	char *addr = MAP_FAILED;
+
+	if (fd >= 0 && !ftruncate(fd, SIZE))
+		addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, flags, fd, 0);
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+static char *map_kind(enum kind kind, int *fd)
+{
+	char path[] = "/tmp/cdm_accel.XXXXXX";
+
+	switch (kind) {
+	case SHARED:
+		return cdm_map_shared(SIZE);
+	case HUGE:
+		return cdm_map_huge(SIZE);
+	case TMPFS:
+		*fd = mkstemp(path);
+		unlink(path);
+		return map_file(*fd, MAP_SHARED);
+	case MEMFD:
+		*fd = memfd_create("cdm", 0);
+		return map_file(*fd, MAP_SHARED);
+	case COPY_OF_FILE:
+		*fd = memfd_create("cdm", 0);
+		return map_file(*fd, MAP_PRIVATE);
+	default:
+		return cdm_map(SIZE);
+	}
+}
+
+FIXTURE_SETUP(kind)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->fd = -1;
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->dev = self->a.dev;
+	self->addr = map_kind(variant->kind, &self->fd);
+	ASSERT_NE(NULL, self->addr);
+}
+
+FIXTURE_TEARDOWN(kind)
+{
+	close(self->fd);
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Reads and writes, small and large, with what the CPU expects after each. */
+static void compute(struct __test_metadata *_metadata, struct cdm_accel *dev,
+		    char *addr)
+{
+	__u64 *word = (__u64 *)addr, count[256] = {}, want[256] = {};
+	struct cdm_accel_wait done;
+	long wrong = 0;
+
+	EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(dev, addr, SIZE));
+	EXPECT_EQ(0, RUN(dev, &done, HISTOGRAM, va(addr), SIZE, va(count)));
+	for (size_t i = 0; i < SIZE; i++)
+		want[(unsigned char)addr[i]]++;
+	EXPECT_EQ(0, memcmp(want, count, sizeof(want)));
+	EXPECT_EQ(0, RUN(dev, NULL, COPY, va(addr) + SIZE / 2, va(addr),
+			 SIZE / 4));
+	EXPECT_EQ(0, accel_fill(dev, addr + SIZE * 3 / 4, 9, SIZE / 4 - 8));
+	EXPECT_EQ(0, RUN(dev, NULL, ATOMIC_ADD, va(word + WORDS - 1), 1, 10));
+	for (size_t i = 0; i < WORDS - 1; i++)
+		wrong += word[i] != (i < WORDS / 2 ? cdm_word(SEED, i) :
+				     i < WORDS * 3 / 4 ?
+				     cdm_word(SEED, i - WORDS / 2) : 9);
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(cdm_word(SEED, WORDS - 1) + 10, word[WORDS - 1]);
+}
+
+TEST_F_TIMEOUT(kind, compute, CDM_TIMEOUT)
+{
+	__u64 back = 0;
+
+	cdm_fill(self->addr, SIZE, SEED);
+	compute(_metadata, self->dev, self->addr);
+	EXPECT_EQ(0, cdm_pages_on(self->addr, SIZE, self->a.nid));
+
+	cdm_fill(self->addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_accel_to_device(self->dev, self->addr, SIZE));
+	compute(_metadata, self->dev, self->addr);
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->a.nid));
+	if (self->fd < 0)
+		return;
+	/* As read(2) sees it. */
+	ASSERT_EQ(8, pread(self->fd, &back, 8, SIZE * 3 / 4));
+	EXPECT_EQ(variant->written_back ? 9 : 0, back);
+}
+
+/* Jobs are the first to touch it. */
+TEST_F_TIMEOUT(kind, untouched, CDM_TIMEOUT)
+{
+	__u64 *word = (__u64 *)self->addr;
+
+	EXPECT_EQ(0, accel_sum(self->dev, self->addr, SIZE / 2));
+	EXPECT_EQ(0, accel_fill(self->dev, self->addr, 3, SIZE / 4));
+	EXPECT_EQ(0, accel_fill(self->dev, self->addr + SIZE / 2, 4, SIZE / 2));
+	EXPECT_EQ(3 * WORDS / 4 + 4 * WORDS / 2, cpu_sum(self->addr, SIZE));
+	EXPECT_EQ(3, word[WORDS / 4 - 1]);
+	EXPECT_EQ(0, word[WORDS / 4]);
+	EXPECT_EQ(4, word[WORDS / 2]);
+	/* The zero page is still one. */
+	EXPECT_EQ(0, cpu_sum(cdm_map(SIZE), SIZE));
+}
+
+/* Everything else goes by one address space, with memory in RAM at first. */
+FIXTURE(mem) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;
+};
+
+FIXTURE_SETUP(mem)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->dev = self->a.dev;
+	self->addr = accel_map_guarded(SIZE);
+	ASSERT_NE(NULL, self->addr);
+	cdm_fill(self->addr, SIZE, SEED);
+}
+
+FIXTURE_TEARDOWN(mem)
+{
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Wherever a program may have its data. */
+TEST_F(mem, anywhere)
+{
+	static __u64 data[1000] = { 1, 2, 3 };
+	static const __u64 text[1000] = { 4, 5, 6 };
+	__u64 stack[1000] = { 7, 8, 9 };
+	__u64 *heap = calloc(1000, sizeof(*heap));
+
+	heap[999] = 1;
+	EXPECT_EQ(6, accel_sum(self->dev, data, sizeof(data)));
+	EXPECT_EQ(15, accel_sum(self->dev, text, sizeof(text)));
+	EXPECT_EQ(24, accel_sum(self->dev, stack, sizeof(stack)));
+	EXPECT_EQ(1, accel_sum(self->dev, heap, sizeof(stack)));
+	EXPECT_EQ(0, accel_fill(self->dev, data + 1, 3, 998 * 8));
+	EXPECT_EQ(1 + 998 * 3, cpu_sum(data, sizeof(data)));
+	EXPECT_EQ(0, accel_fill(self->dev, stack + 1, 3, 998 * 8));
+	EXPECT_EQ(7 + 998 * 3, cpu_sum(stack, sizeof(stack)));
+	EXPECT_EQ(0, accel_fill(self->dev, heap + 1, 3, 998 * 8));
+	EXPECT_EQ(1 + 998 * 3, cpu_sum(heap, sizeof(stack)));
+	EXPECT_EQ(-EFAULT, accel_fill(self->dev, (void *)text, 3, 8));
+	free(heap);
+}
+
+/* The job fails at this page, and tells so. */
+static void expect_fault(struct __test_metadata *_metadata,
+			 struct cdm_accel *dev, unsigned int kernel,
+			 const void *addr, __u64 size, __u64 at)
+{
+	__u64 fill[CDM_ACCEL_NR_ARGS] = { va(addr), 1, size };
+	__u64 sum[CDM_ACCEL_NR_ARGS] = { va(addr), size };
+	struct cdm_accel_wait done;
+
+	EXPECT_EQ(-EFAULT, accel_run(dev, &done, kernel,
+				     kernel == CDM_ACCEL_JOB_SUM ? sum : fill));
+	EXPECT_EQ(page_of(at), page_of(done.addr));
+}
+
+#define EXPECT_FAULT(kernel, addr, size, at)				\
+	expect_fault(_metadata, self->dev, CDM_ACCEL_JOB_##kernel, addr, size, \
+		     va(at))
+
+TEST_F(mem, read_only)
+{
+	ASSERT_EQ(0, mprotect(self->addr, SIZE, PROT_READ));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_FAULT(FILL, self->addr + 3 * PAGE, PAGE,
+			     self->addr + 3 * PAGE);
+		EXPECT_EQ(-EFAULT, RUN(self->dev, NULL, ATOMIC_ADD,
+				       va(self->addr), 1, 1));
+		EXPECT_EQ(-EFAULT, RUN(self->dev, NULL, COPY,
+				       va(self->addr), va(self->addr) + PAGE,
+				       PAGE));
+		EXPECT_EQ(cpu_sum(self->addr, SIZE),
+			  accel_sum(self->dev, self->addr, SIZE));
+		EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+		/* Now the same on the device. */
+		EXPECT_EQ(0, cdm_accel_to_device(self->dev, self->addr, SIZE));
+	}
+	ASSERT_EQ(0, mprotect(self->addr, SIZE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, accel_fill(self->dev, self->addr, 1, SIZE));
+}
+
+/* A job that was allowed to write is not for ever. */
+TEST_F(mem, read_only_after_writing)
+{
+	char *addr = self->addr;
+
+	ASSERT_EQ(0, accel_fill(self->dev, addr, 1, SIZE));
+	ASSERT_EQ(0, mprotect(addr + SIZE / 2, PAGE, PROT_READ));
+	EXPECT_FAULT(FILL, addr, SIZE, addr + SIZE / 2);
+	EXPECT_EQ(PAGE / 8, cpu_sum(addr + SIZE / 2, PAGE));
+	ASSERT_EQ(0, mprotect(addr + SIZE / 2, PAGE, PROT_NONE));
+	EXPECT_FAULT(SUM, addr, SIZE, addr + SIZE / 2);
+	ASSERT_EQ(0, munmap(addr + SIZE / 2, PAGE));
+	EXPECT_FAULT(SUM, addr, SIZE, addr + SIZE / 2);
+	EXPECT_FAULT(FILL, addr, SIZE, addr + SIZE / 2);
+	EXPECT_EQ(WORDS / 2, accel_sum(self->dev, addr, SIZE / 2));
+}
+
+TEST_F(mem, no_access)
+{
+	char *addr = self->addr;
+
+	EXPECT_FAULT(SUM, addr - PAGE, SIZE, addr - PAGE);
+	EXPECT_FAULT(FILL, addr - 8, 64, addr - 8);
+	EXPECT_FAULT(SUM, addr, SIZE + 8, addr + SIZE);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_FAULT(FILL, addr + SIZE - 64, 128, addr + SIZE);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE - 64, SEED));
+}
+
+TEST_F(mem, wrong_address)
+{
+	static const __u64 bad[] = {
+		0, 8, 1ULL << 46, (1ULL << 47) - PAGE, 1ULL << 47, 1ULL << 48,
+		1ULL << 56, 0x8000000000000000, 0xffff800000000000,
+		0xffff888000000000, 0xffffffff81000000, 0xffffffffff600000,
+		-PAGE, -8ULL,
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(bad); i++) {
+		__u64 args[CDM_ACCEL_NR_ARGS] = { bad[i], 1, 8 };
+		struct cdm_accel_wait done;
+		int err;
+
+		err = accel_run(self->dev, &done, CDM_ACCEL_JOB_FILL, args);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+		EXPECT_TRUE(err != -EFAULT ||
+			    page_of(done.addr) == page_of(bad[i]));
+		args[1] = 8;
+		err = accel_run(self->dev, NULL, CDM_ACCEL_JOB_SUM, args);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+		err = RUN(self->dev, NULL, COPY, va(self->addr), bad[i], 8);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+	}
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/* It ends where the memory ends, or does not begin. */
+TEST_F(mem, huge_size)
+{
+	static const __u64 sizes[] = {
+		1ULL << 40, 1ULL << 47, 1ULL << 63, -PAGE, -8ULL,
+	};
+	int err;
+
+	for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		err = RUN(self->dev, NULL, SUM, va(self->addr), sizes[i]);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+		err = RUN(self->dev, NULL, FILL, va(self->addr) + SIZE - PAGE,
+			  1, sizes[i]);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+		err = RUN(self->dev, NULL, SAXPY, va(self->addr) + SIZE - PAGE,
+			  va(self->addr) + SIZE - PAGE, sizes[i], 0);
+		EXPECT_TRUE(err == -EFAULT || err == -EINVAL);
+	}
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE - PAGE, SEED));
+}
+
+/* Where the process would get SIGBUS. */
+TEST_F(mem, beyond_end_of_file)
+{
+	int fd = memfd_create("cdm", 0);
+	char *addr;
+
+	ASSERT_EQ(0, ftruncate(fd, PAGE));
+	addr = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	EXPECT_FAULT(SUM, addr, 2 * PAGE, addr + PAGE);
+	EXPECT_FAULT(FILL, addr, 2 * PAGE, addr + PAGE);
+	EXPECT_EQ(PAGE / 8, cpu_sum(addr, PAGE));
+	ASSERT_EQ(0, ftruncate(fd, 0));
+	EXPECT_FAULT(SUM, addr, PAGE, addr);
+	close(fd);
+}
+
+/* A file that nobody may write to. */
+TEST_F(mem, file)
+{
+	int fd = cdm_open_big(SIZE);
+	char *addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	char *copy = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+			  0);
+	__u64 hash;
+
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_NE(MAP_FAILED, copy);
+	hash = cdm_hash(addr, SIZE);
+	EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(self->dev, addr, SIZE));
+	EXPECT_FAULT(FILL, addr, PAGE, addr);
+	EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(self->dev, copy, SIZE));
+	EXPECT_EQ(0, accel_fill(self->dev, copy, 2, SIZE / 2));
+	EXPECT_EQ(WORDS, cpu_sum(copy, SIZE / 2));
+	EXPECT_EQ(0, memcmp(addr + SIZE / 2, copy + SIZE / 2, SIZE / 2));
+	EXPECT_EQ(hash, cdm_hash(addr, SIZE));
+	close(fd);
+}
+
+/* Copy on write: who writes gets a copy, who does not keeps what he had. */
+static void cow(struct __test_metadata *_metadata, struct accel *a, char *addr)
+{
+	struct accel own = { .pci = a->pci };
+	int pipes[2], status;
+	char go = 0;
+	pid_t pid;
+
+	cdm_fill(addr, SIZE, SEED);
+	/* The device has translations for writing from here on. */
+	ASSERT_EQ(0, RUN(a->dev, NULL, ATOMIC_ADD, va(addr) + 8, 0, 1));
+	ASSERT_EQ(0, pipe(pipes));
+	pid = fork();
+	if (!pid) {
+		if (read(pipes[0], &go, 1) != 1)
+			_exit(1);
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		EXPECT_EQ(0, accel_open(&own, 0));
+		EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(own.dev, addr, SIZE));
+		EXPECT_EQ(0, accel_fill(own.dev, addr, 5, SIZE));
+		EXPECT_EQ(5 * WORDS, cpu_sum(addr, SIZE));
+		_exit(0);
+	}
+	EXPECT_EQ(0, accel_fill(a->dev, addr, 6, SIZE / 2));
+	EXPECT_EQ(1, write(pipes[1], &go, 1));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(6 * WORDS / 2, cpu_sum(addr, SIZE / 2));
+	EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(a->dev, addr, SIZE));
+	for (size_t i = WORDS / 2; i < WORDS; i++)
+		ASSERT_EQ(cdm_word(SEED, i), ((__u64 *)addr)[i]);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+TEST_F_TIMEOUT(mem, copy_on_write, CDM_TIMEOUT)
+{
+	cow(_metadata, &self->a, self->addr);
+	ASSERT_EQ(0, cdm_accel_to_device(self->dev, self->addr, SIZE));
+	cow(_metadata, &self->a, self->addr);
+}
+
+TEST_F_TIMEOUT(mem, copy_on_write_huge, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_huge(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	cow(_metadata, &self->a, addr);
+	ASSERT_EQ(0, cdm_accel_to_device(self->dev, addr, SIZE));
+	cow(_metadata, &self->a, addr);
+}
+
+/* Pages that a thread of the process provides when they are first touched. */
+static void *provider_fn(void *arg)
+{
+	int fd = *(int *)arg;
+	char page[PAGE];
+	struct uffd_msg msg;
+
+	while (read(fd, &msg, sizeof(msg)) == sizeof(msg)) {
+		struct uffdio_copy copy = {
+			.dst = page_of(msg.arg.pagefault.address),
+			.src = va(page),
+			.len = PAGE,
+		};
+
+		for (int i = 0; i < PAGE / 8; i++)
+			((__u64 *)page)[i] = copy.dst;
+		ioctl(fd, UFFDIO_COPY, &copy);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(mem, userfaultfd, CDM_TIMEOUT)
+{
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API };
+	char *addr = cdm_map(16 * PAGE);
+	struct uffdio_register reg = {
+		.range = { .start = va(addr), .len = 16 * PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	pthread_t thread;
+	__u64 want = 0;
+
+	if (fd < 0)
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_API, &api));
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_REGISTER, &reg));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, provider_fn, &fd));
+	for (int i = 0; i < 16; i++)
+		want += va(addr + i * PAGE) * (PAGE / 8);
+	EXPECT_EQ(0, accel_fill(self->dev, addr + 5 * PAGE + 8, 1, 8));
+	want += 1 - va(addr + 5 * PAGE);
+	EXPECT_EQ(want, accel_sum(self->dev, addr, 16 * PAGE));
+	EXPECT_EQ(want, cpu_sum(addr, 16 * PAGE));
+}
+
+TEST_HARNESS_MAIN

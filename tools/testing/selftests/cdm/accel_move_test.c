@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The reference accelerator and memory that changes under its jobs: whatever
+ * happens to it makes no difference to the result, or to somebody else; and
+ * memory that follows the jobs to the device.
+ */
+#include "accel_util.h"
+
+#define SIZE	(2 * MIB)
+#define PAGES	(SIZE / PAGE)
+#define WORDS	(SIZE / sizeof(__u64))
+#define SEED	44
+
+FIXTURE(under) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;
+	__u64 *counter;		/* shared with children */
+};
+
+FIXTURE_SETUP(under)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->dev = self->a.dev;
+	self->addr = accel_map_guarded(SIZE);
+	self->counter = (__u64 *)cdm_map_shared(PAGE);
+	ASSERT_NE(NULL, self->addr);
+	ASSERT_NE(NULL, self->counter);
+	cdm_fill(self->addr, SIZE, SEED);
+}
+
+FIXTURE_TEARDOWN(under)
+{
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+TEST_F_TIMEOUT(under, munmap, CDM_TIMEOUT)
+{
+	__u64 *counter = (__u64 *)self->addr;
+	struct cdm_accel_wait done;
+	__u32 id;
+
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(0, accel_endless(self->dev, counter + 3, &id));
+		ASSERT_TRUE(accel_counts(counter + 3));
+		ASSERT_EQ(0, munmap(counter, PAGE));
+		EXPECT_EQ(-EFAULT, accel_end(self->dev, id, &done));
+		EXPECT_EQ(page_of(va(counter)), page_of(done.addr));
+		/* What comes to this address next is none of its business. */
+		ASSERT_EQ(counter, mmap(counter, PAGE, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS |
+					MAP_FIXED_NOREPLACE, -1, 0));
+		EXPECT_EQ(0, counter[3]);
+		EXPECT_TRUE(i || accel_frozen(counter + 3));
+		counter[3] = 1;
+		if (i % 2)
+			EXPECT_EQ(0, cdm_accel_to_device(self->dev, counter,
+							 PAGE));
+	}
+}
+
+/* Mapped anew at once: the job goes on there, and not where it was. */
+TEST_F_TIMEOUT(under, replaced, CDM_TIMEOUT)
+{
+	int fd[2] = { memfd_create("cdm", 0), memfd_create("cdm", 0) };
+	__u64 *at[2], *counter = (__u64 *)self->addr;
+	__u32 id;
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, ftruncate(fd[i], PAGE));
+		at[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     fd[i], 0);
+		ASSERT_NE(MAP_FAILED, at[i]);
+	}
+	ASSERT_EQ(counter, mmap(counter, PAGE, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_FIXED, fd[0], 0));
+	ASSERT_EQ(0, accel_endless(self->dev, counter, &id));
+	ASSERT_TRUE(accel_counts(at[0]));
+	ASSERT_EQ(counter, mmap(counter, PAGE, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_FIXED, fd[1], 0));
+	EXPECT_TRUE(accel_frozen(at[0]));
+	/* In the gap between the two it may have found nothing. */
+	if (accel_cancel(self->dev, id) == -ECANCELED)
+		EXPECT_NE(0, accel_count(at[1]));
+	close(fd[0]);
+	close(fd[1]);
+}
+
+TEST_F_TIMEOUT(under, mremap, CDM_TIMEOUT)
+{
+	__u64 *counter = (__u64 *)self->addr, *new;
+	struct cdm_accel_wait done;
+	__u64 seen;
+	__u32 id;
+
+	counter[0] = 0;
+	ASSERT_EQ(0, accel_endless(self->dev, counter, &id));
+	ASSERT_TRUE(accel_counts(counter));
+	new = mremap(counter, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     cdm_map(PAGE));
+	ASSERT_NE(MAP_FAILED, new);
+	seen = accel_count(new);
+	EXPECT_NE(0, seen);
+	EXPECT_EQ(-EFAULT, accel_end(self->dev, id, &done));
+	EXPECT_EQ(page_of(va(counter)), page_of(done.addr));
+	EXPECT_TRUE(accel_frozen(new));
+	EXPECT_EQ(seen, accel_count(new));
+}
+
+TEST_F_TIMEOUT(under, mprotect, CDM_TIMEOUT)
+{
+	__u64 *counter = (__u64 *)self->addr;
+	struct cdm_accel_wait done;
+	__u64 seen;
+	__u32 id;
+
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(0, accel_endless(self->dev, counter, &id));
+		ASSERT_TRUE(accel_counts(counter));
+		ASSERT_EQ(0, mprotect(counter, PAGE, PROT_READ));
+		/* From here on, not one more. */
+		seen = accel_count(counter);
+		EXPECT_EQ(-EFAULT, accel_end(self->dev, id, &done));
+		EXPECT_EQ(page_of(va(counter)), page_of(done.addr));
+		EXPECT_EQ(seen, accel_count(counter));
+		ASSERT_EQ(0, mprotect(counter, PAGE, PROT_READ | PROT_WRITE));
+		EXPECT_TRUE(i || accel_frozen(counter));
+		if (i % 2)
+			EXPECT_EQ(0, cdm_accel_to_device(self->dev, counter,
+							 PAGE));
+	}
+}
+
+TEST_F_TIMEOUT(under, fork, CDM_TIMEOUT)
+{
+	__u64 *counter = (__u64 *)self->addr;
+	int status;
+	__u32 id;
+
+	ASSERT_EQ(0, accel_endless(self->dev, counter, &id));
+	for (int i = 0; i < 4; i++) {
+		pid_t pid;
+
+		if (i % 2)
+			cdm_accel_to_device(self->dev, counter, PAGE);
+		ASSERT_TRUE(accel_counts(counter));
+		pid = fork();
+		if (!pid) {
+			__u64 seen = accel_count(counter);
+
+			EXPECT_TRUE(accel_frozen(counter));
+			EXPECT_EQ(seen, accel_count(counter));
+			*counter = 0;
+			EXPECT_TRUE(accel_frozen(counter));
+			_exit(*counter ? 1 : 0);
+		}
+		EXPECT_TRUE(accel_counts(counter));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+		EXPECT_TRUE(accel_counts(counter));
+	}
+	EXPECT_NE(0, *counter);
+	EXPECT_EQ(-ECANCELED, accel_cancel(self->dev, id));
+}
+
+/* How a process ends under its jobs. */
+enum end {
+	END_EXIT,
+	END_KILLED,
+	END_EXEC,
+	END_EXEC_WITH_FILE,	/* which is good for nothing then */
+	END_CRASH,
+	END_THREAD,		/* exec by a thread, with others waiting */
+	END_NR,
+};
+
+struct ending {
+	struct accel_pci pci;
+	__u64 *counter;
+	enum end how;
+};
+
+static void *exec_fn(void *arg)
+{
+	usleep(100000);
+	execlp("sleep", "sleep", "1000", NULL);
+	_exit(1);
+}
+
+static int ending_fn(struct cdm_child *me, void *arg)
+{
+	struct ending *ending = arg;
+	struct accel own = { .pci = ending->pci };
+	char *private = cdm_map(SIZE);
+	pthread_t thread;
+	__u32 id;
+
+	if (accel_open(&own, 0) || accel_endless(own.dev, ending->counter, &id))
+		return 1;
+	/* And some in memory that nobody else has. */
+	for (int i = 0; i < 8; i++)
+		accel_endless(own.dev, (__u64 *)(private + i * PAGE), &id);
+	cdm_accel_to_device(own.dev, private, SIZE / 2);
+	if (!accel_counts(ending->counter))
+		return 2;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	switch (ending->how) {
+	case END_EXIT:
+		return 0;
+	case END_EXEC:
+	case END_EXEC_WITH_FILE:
+		if (ending->how == END_EXEC_WITH_FILE)
+			fcntl(cdm_accel_fd(own.dev), F_SETFD, 0);
+		execlp("sleep", "sleep", "1000", NULL);
+		return 3;
+	case END_CRASH:
+		raise(SIGSEGV);
+		return 4;
+	case END_THREAD:
+		pthread_create(&thread, NULL, exec_fn, NULL);
+		cdm_accel_wait(own.dev, id, -1, NULL);
+		pause();
+		return 5;
+	default:
+		pause();
+		return 6;
+	}
+}
+
+TEST_F_TIMEOUT(under, process_ends, CDM_TIMEOUT)
+{
+	struct ending ending = {
+		.pci = self->a.pci,
+		.counter = self->counter,
+	};
+	struct cdm_child child;
+
+	for (int i = 0; i < END_NR; i++) {
+		ending.how = i;
+		ASSERT_EQ(0, cdm_start(&child, ending_fn, &ending));
+		ASSERT_EQ(0, cdm_hear(&child));
+		if (i == END_KILLED)
+			kill(child.pid, SIGKILL);
+		else
+			cdm_say(&child, 0);
+		EXPECT_TRUE(accel_freezes(self->counter));
+		cdm_kill(&child);
+		EXPECT_TRUE(accel_frozen(self->counter));
+		EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+		EXPECT_EQ(cpu_sum(self->addr, SIZE),
+			  accel_sum(self->dev, self->addr, SIZE));
+	}
+}
+
+/* Somebody who throws pages away, or moves them, as long as jobs run. */
+struct mover {
+	char *addr;
+	size_t size;
+	struct accel *a;
+	bool dontneed;
+	bool by_driver;
+	bool stop;
+	long rounds;
+};
+
+static void *mover_fn(void *arg)
+{
+	struct mover *m = arg;
+
+	for (; !__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE); m->rounds++) {
+		bool there = m->rounds % 2 == 0;
+
+		if (m->dontneed)
+			madvise(m->addr, m->size, MADV_DONTNEED);
+		else if (!m->by_driver)
+			cdm_move(m->addr, m->size, there ? m->a->nid :
+							   m->a->ram);
+		else if (there)
+			cdm_accel_to_device(m->a->dev, m->addr, m->size);
+		else
+			cdm_accel_to_ram(m->a->dev, m->addr, m->size);
+	}
+	return NULL;
+}
+
+static void mover_stop(struct mover *mover, pthread_t thread)
+{
+	__atomic_store_n(&mover->stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+}
+
+TEST_F_TIMEOUT(under, dontneed, CDM_TIMEOUT)
+{
+	struct mover mover = {
+		.addr = self->addr + SIZE / 4,
+		.size = SIZE / 4,
+		.a = &self->a,
+		.dontneed = true,
+	};
+	__u64 *word = (__u64 *)self->addr;
+	long wrong = 0;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mover_fn, &mover));
+	for (int i = 1; i <= 30 || !mover.rounds; i++)
+		EXPECT_EQ(0, accel_fill(self->dev, self->addr, i, SIZE));
+	mover_stop(&mover, thread);
+	EXPECT_EQ(0, accel_fill(self->dev, self->addr, 99, SIZE / 2 - PAGE));
+	/* What nobody threw away is there, and of the rest nothing else. */
+	for (size_t i = 0; i < WORDS; i++) {
+		if (i < (SIZE / 2 - PAGE) / 8)
+			wrong += word[i] != 99;
+		else if (i < WORDS / 2)
+			wrong += word[i] && word[i] != word[WORDS - 1];
+		else
+			wrong += word[i] != word[WORDS - 1];
+	}
+	EXPECT_EQ(0, wrong);
+}
+
+#define COUNTERS	16
+
+/* Counters on pages that never stay where they are: none of the adds is lost. */
+static void count_on_moving_pages(struct __test_metadata *_metadata,
+				  struct accel *a, char *addr, size_t size,
+				  bool by_driver)
+{
+	struct mover mover = {
+		.addr = addr,
+		.size = size,
+		.a = a,
+		.by_driver = by_driver,
+	};
+	__u64 times = cdm_flavour_is("debug") ? 20000 : 200000;
+	size_t step = size / COUNTERS;
+	__u32 id[COUNTERS];
+	pthread_t thread;
+
+	memset(addr, 0, size);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mover_fn, &mover));
+	for (int i = 0; i < COUNTERS; i++)
+		ASSERT_EQ(0, cdm_accel_atomic_add(a->dev,
+						  (__u64 *)(addr + i * step),
+						  1, times, &id[i]));
+	for (__u64 t = 0; t < times; t++)
+		__atomic_fetch_add((__u64 *)(addr + t % COUNTERS * step), 1,
+				   __ATOMIC_SEQ_CST);
+	for (int i = 0; i < COUNTERS; i++)
+		EXPECT_EQ(0, accel_end(a->dev, id[i], NULL));
+	mover_stop(&mover, thread);
+	EXPECT_LT(0, mover.rounds);
+	for (int i = 0; i < COUNTERS; i++)
+		EXPECT_EQ(times + times / COUNTERS,
+			  *(__u64 *)(addr + i * step));
+}
+
+TEST_F_TIMEOUT(under, move_pages, CDM_TIMEOUT)
+{
+	count_on_moving_pages(_metadata, &self->a, self->addr, 16 * PAGE,
+			      false);
+}
+
+TEST_F_TIMEOUT(under, move, CDM_TIMEOUT)
+{
+	count_on_moving_pages(_metadata, &self->a, self->addr, 16 * PAGE, true);
+}
+
+TEST_F_TIMEOUT(under, move_huge_pages, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_huge(4 * MIB);
+
+	ASSERT_NE(NULL, addr);
+	count_on_moving_pages(_metadata, &self->a, addr, 4 * MIB, true);
+}
+
+TEST_F_TIMEOUT(under, results_while_moving, CDM_TIMEOUT)
+{
+	struct mover mover = {
+		.addr = self->addr,
+		.size = SIZE,
+		.a = &self->a,
+	};
+	__u64 want = cpu_sum(self->addr, SIZE);
+	char *copy = cdm_map(SIZE);
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mover_fn, &mover));
+	for (int i = 0; i < 20 || mover.rounds < 4; i++) {
+		EXPECT_EQ(want, accel_sum(self->dev, self->addr, SIZE));
+		EXPECT_EQ(0, RUN(self->dev, NULL, COPY, va(copy),
+				 va(self->addr), SIZE));
+		EXPECT_EQ(0, cdm_wrong(copy, SIZE, SEED));
+		/* Back from where it is to where it comes from. */
+		EXPECT_EQ(0, RUN(self->dev, NULL, COPY, va(self->addr),
+				 va(copy), SIZE));
+	}
+	mover_stop(&mover, thread);
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/* Memory that follows the jobs. */
+FIXTURE(follow) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;
+};
+
+FIXTURE_VARIANT(follow) {
+	bool huge;
+};
+
+FIXTURE_VARIANT_ADD(follow, small) {
+};
+
+FIXTURE_VARIANT_ADD(follow, huge) {
+	.huge = true,
+};
+
+FIXTURE_SETUP(follow)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	/* The tests open it with flags of their own. */
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	accel_close(&self->a);
+	self->addr = variant->huge ? cdm_map_huge(SIZE) : cdm_map(SIZE);
+	ASSERT_NE(NULL, self->addr);
+	cdm_fill(self->addr, SIZE, SEED);
+}
+
+FIXTURE_TEARDOWN(follow)
+{
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Reads and writes of the CPU do not bring it back. */
+static void expect_stays(struct __test_metadata *_metadata, struct accel *a,
+			 char *addr)
+{
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		cdm_fill(addr, SIZE, SEED);
+	}
+	usleep(500000);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, a->nid));
+	EXPECT_EQ(cpu_sum(addr, SIZE), accel_sum(a->dev, addr, SIZE));
+}
+
+TEST_F_TIMEOUT(follow, fault, CDM_TIMEOUT)
+{
+	char *fresh = cdm_map(SIZE);
+
+	ASSERT_EQ(0, accel_open(&self->a, CDM_ACCEL_MIGRATE_ON_FAULT));
+	EXPECT_EQ(cpu_sum(self->addr, SIZE),
+		  accel_sum(self->a.dev, self->addr, SIZE));
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->a.nid));
+	cdm_stat_refresh();
+	if (variant->huge)
+		EXPECT_LE(SIZE / 1024, cdm_node_meminfo(self->a.nid,
+							"AnonHugePages"));
+	expect_stays(_metadata, &self->a, self->addr);
+	/* Memory that nobody has touched before, too. */
+	EXPECT_EQ(0, accel_fill(self->a.dev, fresh, 7, SIZE));
+	EXPECT_EQ(PAGES, cdm_pages_on(fresh, SIZE, self->a.nid));
+	EXPECT_EQ(7 * WORDS, cpu_sum(fresh, SIZE));
+}
+
+TEST_F_TIMEOUT(follow, hint, CDM_TIMEOUT)
+{
+	__u64 want = cpu_sum(self->addr, SIZE);
+	/* With nothing else in any region that access counters see. */
+	char *cold = cdm_map(6 * HPAGE) + 2 * HPAGE;
+	time_t end = time(NULL) + ACCEL_SECONDS;
+
+	cdm_fill(cold, SIZE, SEED);
+	ASSERT_EQ(0, accel_open(&self->a, CDM_ACCEL_MIGRATE_ON_HINT));
+	/* A single word here and there is not often. */
+	EXPECT_EQ(*(__u64 *)cold, accel_sum(self->a.dev, cold, 8));
+	while (cdm_pages_on(self->addr, SIZE, self->a.nid) != PAGES &&
+	       time(NULL) < end)
+		EXPECT_EQ(want, accel_sum(self->a.dev, self->addr, SIZE));
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->a.nid));
+	EXPECT_EQ(0, cdm_pages_on(cold, SIZE, self->a.nid));
+	expect_stays(_metadata, &self->a, self->addr);
+}
+
+/* A device that is full serves from RAM. */
+TEST_F_TIMEOUT(follow, full_device, CDM_TIMEOUT)
+{
+	size_t size = 64 * MIB;
+	char *addr = cdm_map(size);
+	long there;
+
+	cdm_stamp(addr, size, SEED);
+	ASSERT_EQ(0, accel_open(&self->a, CDM_ACCEL_MIGRATE_ON_FAULT));
+	ASSERT_EQ(0, cdm_leave_node(self->a.nid, 16));
+	EXPECT_EQ(cpu_sum(addr, size), accel_sum(self->a.dev, addr, size));
+	there = cdm_pages_on(addr, size, self->a.nid);
+	EXPECT_GT(size / PAGE, there);
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
+	cdm_node_hugepages(self->a.nid, 0);
+	munmap(addr, size);
+}
+
+TEST_HARNESS_MAIN
