@@ -19,12 +19,14 @@
 #                               VERIFY=1 builds each prefix
 # make port NEW=VERSION         try the hooks on another linux-source-6.12
 #
+# CDM_DRIVER: cdm_test (default), or cdm_accel: the devices are accelerators that
+#             compute, each a process on the host.
 # FLAVOUR: default, debug, off, base.
 # TOPOLOGY: single (default), two, frontier, eight, plain.
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm

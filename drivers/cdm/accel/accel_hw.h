@@ -176,9 +176,9 @@ struct cdm_accel_sg {
 
 /*
  * The completion of a command; every command has just one, but RESUME, CANCEL
- * and an injected LINK_DOWN, which have none. @status is 0 or a negative errno: -EFAULT with the address where the
- * driver would not resolve a fault, -ECANCELED, -EINVAL, -EHWPOISON with the
- * address, -ENOSPC.
+ * and an injected LINK_DOWN, which have none. @status is 0 or a negative errno:
+ * -EFAULT with the address where the driver would not resolve a fault,
+ * -ECANCELED, -EINVAL, -EHWPOISON with the address, -ENOSPC.
  */
 struct cdm_accel_done {
 	__u32 id;

@@ -59,6 +59,15 @@ kernel_build() {
 		grep -qE "($OURS).*(warning|error):"
 }
 
+# The skeleton of a driver in the documentation builds, without a word.
+skeleton() {
+	local dir=$OBJ/skeleton
+	mkdir -p "$dir"
+	cp "$TOP/Documentation/mm/cdm/skeleton.c" "$dir"
+	echo 'obj-m := skeleton.o' >"$dir/Makefile"
+	silent make -C "$SRC" O="$OBJ" M="$dir" W=1 -s skeleton.o
+}
+
 kernel_doc() {
 	cd "$TOP"
 	# shellcheck disable=SC2046
@@ -87,6 +96,7 @@ start_results
 check "style: checkpatch of files" checkpatch_files
 check "style: checkpatch of patches" checkpatch_patches
 check "style: W=1" kernel_build W=1
+check "style: skeleton of a driver" skeleton
 check "style: sparse" kernel_build C=2
 check "style: kernel-doc" kernel_doc
 check "style: shellcheck" shell
