@@ -38,6 +38,7 @@ struct cdm_test_slot {
 	struct range range;
 	unsigned int flags;
 	struct cdm_memory *mem;
+	bool lost;		/* and not erased since */
 };
 
 /* Protects the slots, of which the first are what was found at load. */
@@ -93,6 +94,25 @@ static struct cdm_test_slot *cdm_test_find_slot(const struct range *range)
 	return i < CDM_TEST_MAX_RANGES ? &cdm_test_slots[i] : NULL;
 }
 
+/* What a device does when it is reset: nobody is to see what it held. */
+static int cdm_test_erase(struct cdm_test_slot *slot)
+{
+	u64 addr;
+
+	for (addr = slot->range.start; addr < slot->range.end;
+	     addr += PMD_SIZE) {
+		void *data = memremap(addr, PMD_SIZE, MEMREMAP_WB);
+
+		if (!data)
+			return -ENOMEM;
+		memset(data, 0, PMD_SIZE);
+		memunmap(data);
+		cond_resched();
+	}
+	slot->lost = false;
+	return 0;
+}
+
 static int cdm_test_register(const struct range *range, int nid,
 			     unsigned int flags)
 {
@@ -103,6 +123,8 @@ static int cdm_test_register(const struct range *range, int nid,
 	slot = cdm_test_find_slot(range);
 	if (!slot)
 		return -ENOSPC;
+	if (slot->lost && cdm_test_erase(slot))
+		return -ENOMEM;
 
 	mem = cdm_register_memory(cdm_test_misc.this_device, range, nid, flags,
 				  &cdm_test_ops, NULL);
@@ -146,8 +168,10 @@ void cdm_test_forget(struct cdm_memory *mem)
 
 	lockdep_assert_held(&cdm_test_lock);
 	for (i = 0; i < cdm_test_nr_slots; i++) {
-		if (cdm_test_slots[i].mem == mem)
-			cdm_test_slots[i].mem = NULL;
+		if (cdm_test_slots[i].mem != mem)
+			continue;
+		cdm_test_slots[i].mem = NULL;
+		cdm_test_slots[i].lost = true;
 	}
 }
 

@@ -86,7 +86,7 @@ struct cdm_ops {
  * @nr: the number of blocks
  * @pages: out: the blocks, in an array with @nr entries
  * @deadline_ms: milliseconds the tenants are given to leave
- * @progress: NULL, or called after each pageblock that was evicted; false
+ * @progress: NULL, or called before each pageblock that is to be evicted; false
  *	cancels the recall
  * @nr_recalled: out: blocks that @pages holds; they are the owner's, whatever
  *	cdm_recall() returns
@@ -105,7 +105,7 @@ struct cdm_recall {
 /**
  * struct cdm_loss - what the loss of device memory came to
  * @nr_lost: pages whose contents are lost; whoever touches them gets SIGBUS, or
- *	-EIO from a system call
+ *	%-EIO from a system call
  * @nr_saved: pages that were copies of what is on a disk
  * @nr_left: pages that somebody still holds: pinned, or the owner's
  */

@@ -555,10 +555,13 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  * @loss: NULL, or where to report what was lost
  *
  * For memory that must not be read any more. Whoever touches what was there gets
- * SIGBUS (BUS_MCEERR_AR) with the address, or -EIO from a system call on a file
- * in memory; page cache that is also on a disk is read again. Processes that had
- * nothing there notice nothing. The owner frees its own pages first. The node is
- * closed from now on, whatever is returned, and removed on success.
+ * SIGBUS with the address: BUS_MCEERR_AR, or BUS_ADRERR for a page of a file in
+ * memory that was not mapped by then. A system call on such a file gets %-EIO.
+ * Page cache that is also on a disk is read again. Processes that had nothing
+ * there notice nothing. The owner frees its own pages first. The node is closed
+ * from now on, whatever is returned, and removed on success. What the device may
+ * hold yet is not erased: that is for the owner to do before it registers the
+ * memory again.
  *
  * Context: process context, may sleep.
  * Return: 0; or with @mem still valid, for another attempt, %-EBUSY if somebody

@@ -33,23 +33,104 @@ static void cdm_mark_poisoned(struct folio *folio, bool poisoned)
 	}
 }
 
+/* Does this entry of a page table stand for a page of @folio? */
+static bool cdm_is_entry_of(pte_t pte, struct folio *folio)
+{
+	swp_entry_t entry;
+
+	if (!is_swap_pte(pte))
+		return false;
+	entry = pte_to_swp_entry(pte);
+	return is_hwpoison_entry(entry) &&
+	       swp_offset_pfn(entry) - folio_pfn(folio) <
+	       folio_nr_pages(folio);
+}
+
+static void cdm_mark_pte(struct folio *folio, struct vm_area_struct *vma,
+			 unsigned long addr)
+{
+	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
+	spinlock_t *ptl;
+	pte_t *pte;
+
+	if (!pmd)
+		return;
+	pte = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!pte)
+		return;
+	if (cdm_is_entry_of(ptep_get(pte), folio))
+		set_pte_at(vma->vm_mm, addr, pte,
+			   make_pte_marker(PTE_MARKER_POISONED));
+	pte_unmap_unlock(pte, ptl);
+}
+
+static void cdm_mark_huge_pte(struct folio *folio, struct vm_area_struct *vma,
+			      unsigned long addr)
+{
+	struct hstate *h = hstate_vma(vma);
+	pte_t *pte = hugetlb_walk(vma, addr, huge_page_size(h));
+	spinlock_t *ptl;
+
+	if (!pte)
+		return;
+	ptl = huge_pte_lock(h, vma->vm_mm, pte);
+	if (cdm_is_entry_of(huge_ptep_get(vma->vm_mm, addr, pte), folio))
+		set_huge_pte_at(vma->vm_mm, addr, pte,
+				make_pte_marker(PTE_MARKER_POISONED),
+				huge_page_size(h));
+	spin_unlock(ptl);
+}
+
+static bool cdm_mark_one(struct folio *folio, struct vm_area_struct *vma,
+			 unsigned long addr, void *unused)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	unsigned long end = vma_address_end(&pvmw);
+
+	if (folio_test_hugetlb(folio)) {
+		cdm_mark_huge_pte(folio, vma, addr);
+		return true;
+	}
+	for (; addr < end; addr += PAGE_SIZE)
+		cdm_mark_pte(folio, vma, addr);
+	return true;
+}
+
+/*
+ * The entries that unmapping leaves behind refer to a page, and that is going to
+ * go. Put markers in their place, which say the same and refer to nothing.
+ */
+static void cdm_mark_ptes(struct folio *folio, bool locked)
+{
+	struct rmap_walk_control rwc = {
+		.rmap_one = cdm_mark_one,
+	};
+
+	if (locked)
+		rmap_walk_locked(folio, &rwc);
+	else
+		rmap_walk(folio, &rwc);
+}
+
 /* Unmap a locked folio; with @poison whoever touches it gets SIGBUS. */
 static void cdm_unmap_lost(struct folio *folio, bool poison)
 {
 	enum ttu_flags ttu = TTU_IGNORE_MLOCK | TTU_SYNC | TTU_SPLIT_HUGE_PMD;
-	struct address_space *mapping;
+	struct address_space *mapping = NULL;
 
 	if (poison)
 		ttu |= TTU_HWPOISON;
-	if (!folio_test_hugetlb(folio) || folio_test_anon(folio)) {
-		try_to_unmap(folio, ttu);
-		return;
+	if (folio_test_hugetlb(folio) && !folio_test_anon(folio)) {
+		mapping = hugetlb_folio_mapping_lock_write(folio);
+		if (!mapping)
+			return;
+		ttu |= TTU_RMAP_LOCKED;
 	}
-	mapping = hugetlb_folio_mapping_lock_write(folio);
-	if (mapping) {
-		try_to_unmap(folio, ttu | TTU_RMAP_LOCKED);
+	try_to_unmap(folio, ttu);
+	if (poison)
+		cdm_mark_ptes(folio, mapping);
+	if (mapping)
 		i_mmap_unlock_write(mapping);
-	}
 }
 
 /* Is the folio, which is locked and unmapped, a copy of what is on a disk? */

@@ -288,7 +288,8 @@ int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
 	unsigned long old;
 	int ret;
 
-	if (room.nr_pages > PHYS_PFN(range_len(&mem->range)))
+	if (nr_pages > PHYS_PFN(range_len(&mem->range)) ||
+	    room.nr_pages > PHYS_PFN(range_len(&mem->range)))
 		return -EINVAL;
 
 	spin_lock(&cdm_kept_lock);

@@ -1,0 +1,2064 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the owner of device memory can do with it: take some for itself, claim it
+ * back from tenants, keep a reserve, move memory in the background, be told of
+ * what happens, put the device to sleep, and lose it.
+ */
+#include <linux/limits.h>
+#include <setjmp.h>
+#include <sys/mount.h>
+
+#include "rows_util.h"
+
+#define SIZE		(4 * MIB)	/* each lost page is a line in the log */
+#define PAGES		((long)(SIZE / PAGE))
+#define SEED		41
+#define ROOM		64		/* MiB of the device that are left free */
+#define MIB_PAGES	((long)(MIB / PAGE))
+#define BLOCK_PAGES	((long)(HPAGE / PAGE))
+#define DEADLINE_MS	60000
+#define GRACE		30		/* s that a call may take beyond that */
+
+#define DISK		"/dev/vda"
+#define DISK_DIR	"/tmp/cdm_owner_disk"
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+static const unsigned int orders[] = { 0, 9, 10 };
+
+FIXTURE(owner) {
+	int dev;
+	int ram;
+	int fd;			/* holds blocks, and a pin */
+	long total;		/* kB */
+	struct cdm_child child[4];
+};
+
+static int ask(int fd, unsigned long cmd, void *arg)
+{
+	int ret = ioctl(fd, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static int set_reserve(int nid, unsigned long nr_pages)
+{
+	struct cdm_test_reserve reserve = {
+		.nid = nid,
+		.deadline_ms = DEADLINE_MS,
+		.nr_pages = nr_pages,
+	};
+
+	return cdm_ioctl(CDM_TEST_IOC_RESERVE, &reserve);
+}
+
+static int suspend(int nid, unsigned int deadline_ms)
+{
+	struct cdm_test_reserve arg = {
+		.nid = nid,
+		.deadline_ms = deadline_ms,
+	};
+
+	return cdm_ioctl(CDM_TEST_IOC_SUSPEND, &arg);
+}
+
+static int resume(int nid)
+{
+	struct cdm_test_reserve arg = { .nid = nid };
+
+	return cdm_ioctl(CDM_TEST_IOC_RESUME, &arg);
+}
+
+static struct cdm_test_events events(enum cdm_test_engine engine)
+{
+	struct cdm_test_events events = { .engine = engine };
+
+	cdm_ioctl(CDM_TEST_IOC_EVENTS, &events);
+	return events;
+}
+
+/* Whatever a test has left behind: nobody else is to stumble over it. */
+static int owner_reset(int nid, int fd, struct cdm_child *child, int nr)
+{
+	for (int i = 0; i < nr; i++)
+		tenant_end(&child[i]);
+	close(fd);
+	events(CDM_TEST_ENGINE_NONE);
+	resume(nid);
+	set_reserve(nid, 0);
+	cdm_write(SHMEM_HUGE, "never");
+	return cdm_reset();
+}
+
+FIXTURE_SETUP(owner)
+{
+	self->fd = -1;
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->ram = cdm_ram(0);
+	self->total = cdm_node_meminfo(self->dev, "MemTotal");
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(owner)
+{
+	EXPECT_EQ(0, cdm_judge());
+	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+				 ARRAY_SIZE(self->child)));
+	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
+}
+
+/* What is free on the node, with what the CPUs keep for themselves. */
+static long free_pages(int nid)
+{
+	cdm_audit(nid, "free");		/* drains the lists of the CPUs */
+	return cdm_audit(nid, "free");
+}
+
+/* One CPU, or some of what is free may wait on the list of another one. */
+static void stay_on_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static int take(int fd, int nid, unsigned int order, unsigned long nr,
+		struct cdm_test_recall *got)
+{
+	struct cdm_test_recall arg = {
+		.nid = nid,
+		.order = order,
+		.nr = nr,
+		.alloc_only = 1,
+	};
+	int ret = ask(fd, CDM_TEST_IOC_RECALL, &arg);
+
+	if (got)
+		*got = arg;
+	return ret;
+}
+
+/* As above, but those who are in the way have to go. */
+static int recall(int fd, int nid, unsigned int order, unsigned long nr,
+		  unsigned int deadline_ms, struct cdm_test_recall *got)
+{
+	struct cdm_test_recall arg = {
+		.nid = nid,
+		.order = order,
+		.nr = nr,
+		.deadline_ms = deadline_ms,
+	};
+	time_t from = time(NULL);
+	int ret = ask(fd, CDM_TEST_IOC_RECALL, &arg);
+
+	if (time(NULL) - from > deadline_ms / 1000 + GRACE)
+		ret = -EPROTO;
+	if (got)
+		*got = arg;
+	return ret;
+}
+
+/* Returns how many pages have been spoilt. */
+static int give_back(int fd)
+{
+	return ask(fd, CDM_TEST_IOC_FREE, NULL);
+}
+
+static bool owns(int nid, long nr_pages)
+{
+	return cdm_audit(nid, "owner") == nr_pages &&
+	       cdm_audit(nid, "cause_owner") == nr_pages;
+}
+
+static long nonzero(const char *addr, size_t size)
+{
+	const __u64 *word = (const __u64 *)addr;
+	long nr = 0;
+
+	for (size_t i = 0; i < size / sizeof(*word); i++)
+		nr += word[i] != 0;
+	return nr;
+}
+
+/* The kinds of memory that tenants have */
+
+enum kind { ANON, LOCKED, COW, SHMEM, THP, SHMEM_THP, NR_KINDS };
+
+static char *map_cow(size_t size)
+{
+	int fd = cdm_open_big(size);
+	char *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+	close(fd);
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+static char *map_shared_huge(size_t size)
+{
+	char *addr;
+
+	cdm_write(SHMEM_HUGE, "advise");
+	addr = cdm_map_shared(size + HPAGE);
+	if (!addr)
+		return NULL;
+	addr = (char *)(((uintptr_t)addr + HPAGE - 1) & ~(HPAGE - 1));
+	return madvise(addr, size, MADV_HUGEPAGE) ? NULL : addr;
+}
+
+static char *map_kind(enum kind kind, size_t size)
+{
+	char *addr;
+
+	switch (kind) {
+	case COW:
+		return map_cow(size);
+	case SHMEM:
+		return cdm_map_shared(size);
+	case THP:
+		return cdm_map_huge(size);
+	case SHMEM_THP:
+		return map_shared_huge(size);
+	case LOCKED:
+		addr = cdm_map(size);
+		return addr && mlock(addr, size) ? NULL : addr;
+	default:
+		return cdm_map(size);
+	}
+}
+
+/* Memory of a kind with the pattern of SEED, all of it on @nid, or NULL. */
+static char *map_kind_on(int nid, enum kind kind, size_t size)
+{
+	char *addr = map_kind(kind, size);
+
+	if (!addr)
+		return NULL;
+	cdm_fill(addr, size, SEED);
+	return cdm_move(addr, size, nid) == (long)(size / PAGE) ? addr : NULL;
+}
+
+/* Page cache of a file of the host, moved to @nid. */
+static char *map_file_on(int nid, size_t size, __u64 *hash)
+{
+	int fd = cdm_open_big(size);
+	char *addr = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+	close(fd);
+	if (addr == MAP_FAILED)
+		return NULL;
+	*hash = cdm_hash(addr, size);
+	return cdm_move(addr, size, nid) == (long)(size / PAGE) ? addr : NULL;
+}
+
+static char *start_tenant(struct cdm_child *child, int nid, size_t size,
+			  bool huge)
+{
+	struct tenant tenant = {
+		.size = size,
+		.mode = MPOL_BIND,
+		.mask = 1UL << nid,
+		.advice = huge ? MADV_HUGEPAGE : 0,
+	};
+
+	return tenant_start(child, &tenant);
+}
+
+/* The node works: memory of tenants, of the owner, and all of it. */
+static void expect_usable(struct __test_metadata *_metadata, int fd, int nid)
+{
+	char *addr = cdm_map_on(nid, SIZE, SEED);
+	struct cdm_test_recall got;
+
+	EXPECT_NE(NULL, addr);
+	if (addr)
+		munmap(addr, SIZE);
+	EXPECT_EQ(0, take(fd, nid, 0, PAGES, &got));
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_EQ(0, give_back(fd));
+	EXPECT_TRUE(owns(nid, 0));
+	EXPECT_TRUE(cdm_state_has("has_coherent_device", nid));
+}
+
+/* Allocation */
+
+TEST_F_TIMEOUT(owner, alloc_to_the_last_page, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+	long nr;
+
+	stay_on_cpu();
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	nr = free_pages(self->dev);
+	ASSERT_LT(0, nr);
+	EXPECT_EQ(-ENOMEM, take(self->fd, self->dev, 0, nr + 1, &got));
+	EXPECT_EQ(nr, got.nr_recalled);
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_EQ(0, got.nr_evicted);
+	EXPECT_TRUE(owns(self->dev, nr));
+	EXPECT_EQ(0, free_pages(self->dev));
+	cdm_stat_refresh();
+	EXPECT_EQ(0, cdm_node_meminfo(self->dev, "MemFree"));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_TRUE(owns(self->dev, 0));
+	EXPECT_EQ(nr, free_pages(self->dev));
+}
+
+TEST_F_TIMEOUT(owner, alloc_of_all_orders, CDM_TIMEOUT)
+{
+	for (int i = 0; i < ARRAY_SIZE(orders); i++) {
+		long nr = SIZE * 2 / PAGE >> orders[i], device, node;
+		struct cdm_test_recall got;
+
+		cdm_stat_refresh();
+		device = cdm_meminfo("DeviceFree");
+		node = cdm_node_meminfo(self->dev, "MemFree");
+		EXPECT_EQ(0, take(self->fd, self->dev, orders[i], nr, &got));
+		EXPECT_EQ(nr, got.nr_recalled);
+		EXPECT_EQ(0, got.nr_dirty);
+		EXPECT_TRUE(owns(self->dev, 2 * PAGES));
+		cdm_stat_refresh();
+		EXPECT_GE(device - 2 * PAGES * 4, cdm_meminfo("DeviceFree"));
+		EXPECT_GE(node - 2 * PAGES * 4,
+			  cdm_node_meminfo(self->dev, "MemFree"));
+		EXPECT_EQ(0, give_back(self->fd));
+		EXPECT_TRUE(owns(self->dev, 0));
+		EXPECT_EQ(self->total / 4, free_pages(self->dev));
+	}
+}
+
+/* All of the node in the largest blocks there are: nothing is in their way. */
+TEST_F_TIMEOUT(owner, alloc_whole_node, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+	long nr = self->total / 4 >> 10;
+
+	EXPECT_EQ(-ENOMEM, take(self->fd, self->dev, 10, nr + 1, &got));
+	EXPECT_EQ(nr, got.nr_recalled);
+	EXPECT_TRUE(owns(self->dev, nr << 10));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(self->total / 4, free_pages(self->dev));
+}
+
+/* A file that is closed gives back what it holds. */
+TEST_F(owner, close_frees)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR);
+
+	ASSERT_EQ(0, take(fd, self->dev, 0, PAGES, NULL));
+	EXPECT_TRUE(owns(self->dev, PAGES));
+	close(fd);
+	EXPECT_TRUE(owns(self->dev, 0));
+}
+
+/* F21: with little room, the owner gets what the tenant has had. */
+TEST_F_TIMEOUT(owner, no_data_of_tenants, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	for (int i = 0; i < 2; i++) {
+		bool huge = orders[i] > 0;
+
+		ASSERT_NE(NULL, start_tenant(&self->child[0], self->dev,
+					     (ROOM - 16) * MIB, huge));
+		tenant_end(&self->child[0]);
+		take(self->fd, self->dev, orders[i],
+		     free_pages(self->dev) >> orders[i], &got);
+		EXPECT_LE((ROOM - 16) * MIB_PAGES,
+			  got.nr_recalled << orders[i]);
+		EXPECT_EQ(0, got.nr_dirty);
+		EXPECT_EQ(0, give_back(self->fd));
+	}
+}
+
+/* What it takes again, after it has written to it, is zeroed as well. */
+TEST_F_TIMEOUT(owner, no_data_of_itself, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	for (int i = 0; i < 2; i++) {
+		take(self->fd, self->dev, 0, free_pages(self->dev), &got);
+		EXPECT_LT(0, got.nr_recalled);
+		EXPECT_EQ(0, got.nr_dirty);
+		EXPECT_EQ(0, give_back(self->fd));
+	}
+}
+
+TEST_F_TIMEOUT(owner, no_data_for_tenants, CDM_TIMEOUT)
+{
+	static const enum kind kinds[] = { ANON, SHMEM, THP };
+	size_t size = (ROOM - 16) * MIB;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char *addr = map_kind(kinds[i], size);
+
+		take(self->fd, self->dev, 0, free_pages(self->dev), NULL);
+		EXPECT_EQ(0, give_back(self->fd));
+		ASSERT_NE(NULL, addr);
+		ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, 1UL << self->dev,
+				       0));
+		cdm_fault_in(addr, size);
+		for (size_t off = 0; off < size; off += PAGE)
+			addr[off] = 0;
+		EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, self->dev));
+		EXPECT_EQ(0, nonzero(addr, size));
+		munmap(addr, size);
+	}
+}
+
+/* Half of the room is the owner's; the tenants want all of it. */
+TEST_F_TIMEOUT(owner, nobody_else_gets_it, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = 2 * ROOM * MIB,
+		.mode = MPOL_PREFERRED,
+		.mask = 1UL << self->dev,
+	};
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	ASSERT_EQ(0, take(self->fd, self->dev, 9, ROOM / 8, NULL));
+	ASSERT_EQ(0, take(self->fd, self->dev, 0, ROOM / 4 * MIB_PAGES, NULL));
+	ASSERT_NE(NULL, cdm_load_start(&self->child[0], &load));
+	cdm_fill(addr, SIZE, SEED);
+	cdm_move(addr, SIZE, self->dev);
+	EXPECT_TRUE(owns(self->dev, ROOM / 2 * MIB_PAGES));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* Recall */
+
+/*
+ * The node full of tenants of all kinds, with a bit more room than @nr_mib for
+ * them; what it takes to see whether they have changed.
+ */
+struct crowd {
+	char *addr[3];
+	char *file;
+	__u64 hash;
+};
+
+#define CROWD	(144 * MIB)
+static const enum kind crowd_kinds[] = { ANON, SHMEM, THP };
+
+static void crowd_come(struct __test_metadata *_metadata, struct crowd *crowd,
+		       struct cdm_child *child, int nid)
+{
+	ASSERT_EQ(0, cdm_leave_node(nid, CROWD / MIB + 8));
+	ASSERT_NE(NULL, start_tenant(&child[0], nid, 32 * MIB, false));
+	ASSERT_NE(NULL, start_tenant(&child[1], nid, 32 * MIB, true));
+	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++) {
+		crowd->addr[i] = map_kind_on(nid, crowd_kinds[i], 24 * MIB);
+		ASSERT_NE(NULL, crowd->addr[i]);
+	}
+	crowd->file = map_file_on(nid, SIZE, &crowd->hash);
+	ASSERT_NE(NULL, crowd->file);
+}
+
+static void crowd_expect(struct __test_metadata *_metadata,
+			 struct crowd *crowd, struct cdm_child *child)
+{
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(0, tenant_wrong(&child[i]));
+	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++)
+		EXPECT_EQ(0, cdm_wrong(crowd->addr[i], 24 * MIB, SEED));
+	EXPECT_EQ(crowd->hash, cdm_hash(crowd->file, SIZE));
+}
+
+FIXTURE(recall) {
+	int dev;
+	int fd;
+	long kills;
+	struct crowd crowd;
+	struct cdm_child child[4];
+};
+
+FIXTURE_VARIANT(recall) {
+	unsigned int order;
+	long mib;
+};
+
+FIXTURE_VARIANT_ADD(recall, order0) { .order = 0, .mib = 96 };
+FIXTURE_VARIANT_ADD(recall, order9) { .order = 9, .mib = 96 };
+FIXTURE_VARIANT_ADD(recall, order10) { .order = 10, .mib = 64 };
+
+FIXTURE_SETUP(recall)
+{
+	self->fd = -1;
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->kills = cdm_vmstat("oom_kill");
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	crowd_come(_metadata, &self->crowd, self->child, self->dev);
+}
+
+FIXTURE_TEARDOWN(recall)
+{
+	EXPECT_EQ(0, cdm_judge());
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+				 ARRAY_SIZE(self->child)));
+}
+
+/* Tenants go, as many as have to; what they had is the owner's now, and zero. */
+TEST_F_TIMEOUT(recall, tenants_go, CDM_TIMEOUT)
+{
+	long nr = variant->mib * MIB_PAGES >> variant->order;
+	long evicted = cdm_vmstat("cdm_evicted_recall");
+	long room = free_pages(self->dev);
+	long need = (nr << variant->order) - room;
+	struct cdm_test_recall got;
+
+	ASSERT_LT(0, need);
+	EXPECT_EQ(0, recall(self->fd, self->dev, variant->order, nr,
+			    DEADLINE_MS, &got));
+	EXPECT_EQ(nr, got.nr_recalled);
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_TRUE(owns(self->dev, nr << variant->order));
+	EXPECT_LE(need, (long)got.nr_evicted);
+	EXPECT_GE(CROWD / PAGE + BLOCK_PAGES, got.nr_evicted);
+	/* A block may have been half empty, larger ones are here and there. */
+	if (!variant->order)
+		EXPECT_GE(need + 4 * BLOCK_PAGES, (long)got.nr_evicted);
+	EXPECT_EQ(got.nr_evicted,
+		  cdm_vmstat("cdm_evicted_recall") - evicted);
+	crowd_expect(_metadata, &self->crowd, self->child);
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_TRUE(owns(self->dev, 0));
+	crowd_expect(_metadata, &self->crowd, self->child);
+}
+
+/* Nothing of it is kept from the tenants for longer than it takes. */
+TEST_F_TIMEOUT(recall, tenants_return, CDM_TIMEOUT)
+{
+	long nr = variant->mib * MIB_PAGES >> variant->order;
+	char *addr = self->crowd.addr[0];
+	long room;
+
+	ASSERT_EQ(0, recall(self->fd, self->dev, variant->order, nr,
+			    DEADLINE_MS, NULL));
+	EXPECT_EQ(0, give_back(self->fd));
+	room = free_pages(self->dev);
+	EXPECT_LE(nr << variant->order, room);
+	addr = cdm_map(room * PAGE);
+	cdm_touch(addr, room * PAGE);
+	EXPECT_EQ(room, cdm_move(addr, room * PAGE, self->dev));
+}
+
+/* A child that comes back as often as it can. */
+static int busy_fn(struct cdm_child *me, void *arg)
+{
+	char *addr = cdm_map(SIZE);
+	struct pollfd pfd = { .fd = me->in, .events = POLLIN };
+	long wrong = 0;
+
+	if (cdm_mbind(addr, SIZE, MPOL_PREFERRED, 1UL << *(int *)arg, 0))
+		return 1;
+	cdm_say(me, 0);
+	while (!poll(&pfd, 1, 0)) {
+		cdm_stamp(addr, SIZE, SEED);
+		wrong += cdm_stamp_wrong(addr, SIZE, SEED);
+		madvise(addr, SIZE, MADV_DONTNEED);
+	}
+	cdm_say(me, wrong);
+	return 0;
+}
+
+TEST_F_TIMEOUT(recall, tenants_keep_coming, CDM_TIMEOUT)
+{
+	long nr = variant->mib * MIB_PAGES >> variant->order;
+	struct cdm_test_recall got;
+
+	for (int i = 2; i < 4; i++) {
+		ASSERT_EQ(0, cdm_start(&self->child[i], busy_fn, &self->dev));
+		ASSERT_EQ(0, cdm_hear(&self->child[i]));
+	}
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(0, recall(self->fd, self->dev, variant->order, nr,
+				    DEADLINE_MS, &got));
+		EXPECT_EQ(nr, got.nr_recalled);
+		EXPECT_EQ(0, got.nr_dirty);
+		EXPECT_EQ(0, give_back(self->fd));
+	}
+	for (int i = 2; i < 4; i++) {
+		cdm_say(&self->child[i], 1);
+		EXPECT_EQ(0, cdm_hear(&self->child[i]));
+	}
+	crowd_expect(_metadata, &self->crowd, self->child);
+}
+
+/* A tenant that cannot go: all others do. */
+TEST_F_TIMEOUT(owner, recall_past_a_pin, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+	__u64 pin;
+	long room;
+	char *addr;
+	int ret;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	room = free_pages(self->dev);
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	pin = (uintptr_t)addr + SIZE / 2;
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	ret = recall(self->fd, self->dev, 0, room, 3000, &got);
+	EXPECT_TRUE(ret == -EBUSY || ret == -ETIME)
+		TH_LOG("error %d", ret);
+	EXPECT_EQ(room - 1, got.nr_recalled);
+	EXPECT_EQ(PAGES - 1, got.nr_evicted);
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_TRUE(owns(self->dev, got.nr_recalled));
+	EXPECT_EQ(1, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_EQ(0, give_back(self->fd));
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, room, DEADLINE_MS, &got));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
+{
+	struct cdm_test_recall arg = {
+		.nid = self->dev,
+		.deadline_ms = DEADLINE_MS,
+		.rounds = 5,
+	};
+	char *addr;
+	long room;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	arg.nr = free_pages(self->dev);
+	addr = cdm_map_on(self->dev, 32 * MIB, SEED);
+	ASSERT_NE(NULL, addr);
+	room = free_pages(self->dev);
+	EXPECT_EQ(-ECANCELED, ask(self->fd, CDM_TEST_IOC_RECALL, &arg));
+	EXPECT_LE(room, (long)arg.nr_recalled);
+	EXPECT_GT(arg.nr, arg.nr_recalled);
+	EXPECT_LT(0, arg.nr_evicted);
+	EXPECT_GE(5 * BLOCK_PAGES, arg.nr_evicted);
+	EXPECT_TRUE(owns(self->dev, arg.nr_recalled));
+	EXPECT_EQ(0, cdm_wrong(addr, 32 * MIB, SEED));
+	EXPECT_EQ(0, give_back(self->fd));
+	arg.rounds = 1;
+	EXPECT_EQ(-ECANCELED, ask(self->fd, CDM_TEST_IOC_RECALL, &arg));
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
+TEST_F_TIMEOUT(owner, recall_without_time, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+	char *addr;
+	long room;
+
+	stay_on_cpu();
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	room = free_pages(self->dev);
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, room, 0, &got));
+	EXPECT_EQ(0, got.nr_evicted);
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(-ETIME, recall(self->fd, self->dev, 0, room + 64, 0, &got));
+	EXPECT_EQ(room, got.nr_recalled);
+	EXPECT_EQ(0, got.nr_evicted);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* There is no RAM for those who have to go: nobody is to die for it. */
+TEST_F_TIMEOUT(owner, recall_without_ram, CDM_TIMEOUT)
+{
+	int deadline_ms = cdm_flavour_is("debug") ? 30000 : 8000;
+	long kills = cdm_vmstat("oom_kill");
+	size_t size = 320 * MIB;
+	struct cdm_test_recall got;
+	char *addr = cdm_map(size);
+	long room;
+	int ret;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, size / MIB + 8));
+	room = free_pages(self->dev);
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, 1UL << self->dev, 0));
+	cdm_stamp(addr, size, SEED);
+	ASSERT_NE(NULL, start_tenant(&self->child[0], self->ram, 32 * MIB,
+				     false));
+	ASSERT_EQ(0, cdm_leave_ram(224));
+	ret = recall(self->fd, self->dev, 0, room, deadline_ms, &got);
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_LT(0, got.nr_evicted);
+	EXPECT_LE(got.nr_evicted, got.nr_recalled);
+	EXPECT_TRUE(owns(self->dev, got.nr_recalled));
+	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(0, tenant_wrong(&self->child[0]));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
+	for (int i = 0; i < cdm_rams().nr; i++)
+		cdm_node_hugepages(cdm_ram(i), 0);
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, room, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
+}
+
+TEST_F(owner, recall_refused)
+{
+	long all = self->total / 4;
+	struct cdm_test_recall got;
+
+	EXPECT_EQ(-EINVAL, recall(self->fd, self->dev, 11, 1, 1000, &got));
+	EXPECT_EQ(-EINVAL, recall(self->fd, self->dev, 64, 1, 1000, &got));
+	EXPECT_EQ(-EINVAL, recall(self->fd, self->dev, 0, all + 1, 1000, &got));
+	EXPECT_EQ(-EINVAL, recall(self->fd, self->dev, 9, (all >> 9) + 1, 1000,
+				  &got));
+	EXPECT_EQ(0, got.nr_recalled);
+	EXPECT_EQ(-ENODEV, recall(self->fd, self->ram, 0, 1, 1000, &got));
+	EXPECT_EQ(-ENODEV, recall(self->fd, 15, 0, 1, 1000, &got));
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, 0, 1000, &got));
+	EXPECT_TRUE(owns(self->dev, 0));
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+static void on_signal(int sig)
+{
+}
+
+/* Asks for what cannot be had, until there is a signal. */
+static int stubborn_fn(struct cdm_child *me, void *arg)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR), nid = *(int *)arg;
+	struct sigaction action = { .sa_handler = on_signal };
+	long nr = cdm_node_meminfo(nid, "MemTotal") / 4;
+
+	sigaction(SIGUSR1, &action, NULL);
+	cdm_say(me, 0);
+	cdm_say(me, recall(fd, nid, 10, nr >> 10, CDM_ACK_MS / 2, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(owner, recall_interrupted, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	ASSERT_EQ(0, cdm_start(&self->child[0], stubborn_fn, &self->dev));
+	ASSERT_EQ(0, cdm_hear(&self->child[0]));
+	for (int i = 0; i < 10; i++) {
+		usleep(200000);
+		kill(self->child[0].pid, SIGUSR1);
+	}
+	EXPECT_EQ(-EINTR, cdm_hear(&self->child[0]));
+	EXPECT_EQ(0, cdm_wait(&self->child[0]));
+	self->child[0].pid = 0;
+	EXPECT_TRUE(owns(self->dev, 0));
+}
+
+/* Nobody takes away what the owner holds, whoever asks. */
+TEST_F_TIMEOUT(owner, unregister_while_held, CDM_TIMEOUT)
+{
+	time_t from = time(NULL);
+
+	ASSERT_EQ(0, take(self->fd, self->dev, 9, 4, NULL));
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 10 * DEADLINE_MS, NULL));
+	EXPECT_GE(GRACE, time(NULL) - from);
+	EXPECT_TRUE(owns(self->dev, 4 * BLOCK_PAGES));
+	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
+	EXPECT_EQ(0, give_back(self->fd));
+	expect_usable(_metadata, self->fd, self->dev);
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* Reserve */
+
+#define RESERVE		(64 * MIB_PAGES)
+
+/* The protection of the movable zone of @nid against its own allocations. */
+static long kept_pages(int nid)
+{
+	char line[512], zone[32];
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	bool here = false;
+	long last = -1;
+	int node;
+
+	while (file && last < 0 && fgets(line, sizeof(line), file)) {
+		char *at = strstr(line, "protection: (");
+
+		if (sscanf(line, "Node %d, zone %31s", &node, zone) == 2)
+			here = node == nid && !strcmp(zone, "Movable");
+		/* DMA, DMA32, Normal, Movable */
+		if (here && at &&
+		    sscanf(at, "protection: (%*d, %*d, %*d, %ld", &last) != 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return last;
+}
+
+/* Take all that a tenant can have, in large and in small pages. */
+static char *fill_node(int nid, size_t size)
+{
+	char *addr = cdm_map(size);
+
+	cdm_node_hugepages(nid, 1 << 20);
+	cdm_touch(addr, size);
+	cdm_move(addr, size, nid);
+	return addr;
+}
+
+TEST_F_TIMEOUT(owner, reserve_is_kept, CDM_TIMEOUT)
+{
+	long evicted = cdm_vmstat("cdm_evicted_recall");
+	struct cdm_test_recall got;
+	char *addr;
+
+	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
+	EXPECT_LE(RESERVE, kept_pages(self->dev));
+	addr = fill_node(self->dev, ROOM * MIB);
+	EXPECT_GT(ROOM * MIB_PAGES, cdm_pages_on(addr, ROOM * MIB, self->dev));
+	EXPECT_LE(RESERVE, free_pages(self->dev));
+	/* Tenants cannot have huge amounts less than what is kept, either. */
+	EXPECT_GE(2 * RESERVE, free_pages(self->dev));
+	EXPECT_EQ(0, take(self->fd, self->dev, 0, RESERVE, &got));
+	EXPECT_EQ(RESERVE, got.nr_recalled);
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_EQ(evicted, cdm_vmstat("cdm_evicted_recall"));
+	/* What is freed refills it. */
+	EXPECT_EQ(0, give_back(self->fd));
+	cdm_move(addr, ROOM * MIB, self->dev);
+	EXPECT_LE(RESERVE, free_pages(self->dev));
+}
+
+/* Whoever is told to go to the node falls back, or evicts, or dies: not there. */
+TEST_F_TIMEOUT(owner, reserve_under_pressure, CDM_TIMEOUT)
+{
+	struct cdm_load load = {
+		.size = ROOM * MIB,
+		.mode = MPOL_PREFERRED,
+		.mask = 1UL << self->dev,
+	};
+
+	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, RESERVE / MIB_PAGES + ROOM));
+	ASSERT_NE(NULL, cdm_load_start(&self->child[0], &load));
+	ASSERT_NE(NULL, start_tenant(&self->child[1], self->dev, ROOM * MIB,
+				     false));
+	ASSERT_NE(NULL, start_tenant(&self->child[2], self->dev, ROOM * MIB,
+				     true));
+	EXPECT_LE(RESERVE, free_pages(self->dev));
+	EXPECT_EQ(0, tenant_wrong(&self->child[1]));
+	EXPECT_EQ(0, tenant_wrong(&self->child[2]));
+	EXPECT_EQ(0, take(self->fd, self->dev, 0, RESERVE, NULL));
+}
+
+TEST_F_TIMEOUT(owner, reserve_evicts, CDM_TIMEOUT)
+{
+	long evicted = cdm_vmstat("cdm_evicted_recall");
+	char *addr;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 2 * ROOM));
+	ASSERT_NE(NULL, start_tenant(&self->child[0], self->dev, ROOM * MIB,
+				     false));
+	addr = map_kind_on(self->dev, THP, (ROOM - 8) * MIB);
+	ASSERT_NE(NULL, addr);
+	ASSERT_GT(RESERVE, free_pages(self->dev));
+	EXPECT_EQ(0, set_reserve(self->dev, RESERVE));
+	EXPECT_LE(RESERVE, free_pages(self->dev));
+	EXPECT_LT(evicted, cdm_vmstat("cdm_evicted_recall"));
+	EXPECT_EQ(0, take(self->fd, self->dev, 0, RESERVE, NULL));
+	EXPECT_EQ(0, tenant_wrong(&self->child[0]));
+	EXPECT_EQ(0, cdm_wrong(addr, (ROOM - 8) * MIB, SEED));
+}
+
+/* To the last page: what is free is what a tenant can have. */
+static void expect_all_usable(struct __test_metadata *_metadata, int nid)
+{
+	long room;
+	char *addr;
+
+	EXPECT_EQ(0, kept_pages(nid));
+	ASSERT_EQ(0, cdm_leave_node(nid, ROOM));
+	room = free_pages(nid);
+	addr = cdm_map(room * PAGE);
+	cdm_touch(addr, room * PAGE);
+	EXPECT_EQ(room, cdm_move(addr, room * PAGE, nid));
+	munmap(addr, room * PAGE);
+	cdm_node_hugepages(nid, 0);
+}
+
+TEST_F_TIMEOUT(owner, reserve_given_back, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
+	EXPECT_LE(RESERVE, kept_pages(self->dev));
+	ASSERT_EQ(0, set_reserve(self->dev, 2 * RESERVE));
+	EXPECT_LE(2 * RESERVE, kept_pages(self->dev));
+	ASSERT_EQ(0, set_reserve(self->dev, 0));
+	expect_all_usable(_metadata, self->dev);
+}
+
+/* It goes with the memory. */
+TEST_F_TIMEOUT(owner, reserve_ends_with_the_node, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
+	ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_all_usable(_metadata, self->dev);
+}
+
+TEST_F(owner, reserve_refused)
+{
+	long kept = kept_pages(self->dev);
+
+	EXPECT_EQ(-EINVAL, set_reserve(self->dev, self->total / 4 + 1));
+	EXPECT_EQ(-EINVAL, set_reserve(self->dev, -1UL));
+	EXPECT_EQ(-EINVAL, set_reserve(self->dev, LONG_MAX));
+	EXPECT_EQ(-ENODEV, set_reserve(self->ram, 1));
+	EXPECT_EQ(-ENODEV, set_reserve(15, 1));
+	EXPECT_EQ(kept, kept_pages(self->dev));
+}
+
+/* One that cannot be had leaves things as they were. */
+TEST_F_TIMEOUT(owner, reserve_fails, CDM_TIMEOUT)
+{
+	struct cdm_test_reserve reserve = {
+		.nid = self->dev,
+		.deadline_ms = 1000,
+		.nr_pages = self->total / 8,
+	};
+	long kept = kept_pages(self->dev);
+	int ret;
+
+	ASSERT_EQ(0, take(self->fd, self->dev, 10, self->total / 4 / 1024 * 3 / 4,
+			  NULL));
+	ret = cdm_ioctl(CDM_TEST_IOC_RESERVE, &reserve);
+	EXPECT_TRUE(ret == -EBUSY || ret == -ETIME);
+	EXPECT_EQ(kept, kept_pages(self->dev));
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
+struct ram_state {
+	long available;
+	long free;
+	long dirty;
+	long total;
+};
+
+static struct ram_state ram_state(void)
+{
+	struct ram_state state;
+
+	cdm_drop_caches();
+	cdm_stat_refresh();
+	state.available = cdm_meminfo("MemAvailable");
+	state.free = cdm_meminfo("MemFree");
+	state.dirty = cdm_vmstat("nr_dirty_threshold");
+	state.total = cdm_meminfo("MemTotal");
+	return state;
+}
+
+/* A1: what is kept on the device says nothing about RAM. */
+TEST_F(owner, reserve_is_not_of_ram)
+{
+	struct ram_state before = ram_state(), after;
+	long slack = 32 * MIB / 1024;
+
+	ASSERT_EQ(0, set_reserve(self->dev, self->total / 8));
+	after = ram_state();
+	EXPECT_EQ(before.total, after.total);
+	EXPECT_GE(slack, labs(before.available - after.available));
+	EXPECT_GE(slack, labs(before.free - after.free));
+	EXPECT_GE(slack / 4 / 4, labs(before.dirty - after.dirty));
+	/* Those who tune RAM do not touch it. */
+	EXPECT_LT(0, kept_pages(self->dev));
+	before.free = kept_pages(self->dev);
+	EXPECT_EQ(0, cdm_writef("/proc/sys/vm/min_free_kbytes", "%ld",
+				cdm_read_long("/proc/sys/vm/min_free_kbytes")));
+	EXPECT_EQ(before.free, kept_pages(self->dev));
+}
+
+/* Migration in the background */
+
+static int migrate_async(const void *addr, size_t size, int nid, bool cancel)
+{
+	struct cdm_test_migrate arg = {
+		.addr = (uintptr_t)addr,
+		.size = size,
+		.status = cancel,
+		.nid = nid,
+	};
+
+	return ask(open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC),
+		   CDM_TEST_IOC_MIGRATE_ASYNC, &arg);
+}
+
+TEST_F_TIMEOUT(owner, migrate_async, CDM_TIMEOUT)
+{
+	static const enum kind kinds[] = { ANON, SHMEM, THP, LOCKED };
+
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char *addr = map_kind(kinds[i], SIZE);
+
+		ASSERT_NE(NULL, addr);
+		cdm_fill(addr, SIZE, SEED);
+		EXPECT_EQ(0, migrate_async(addr, SIZE, self->dev, false));
+		EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		EXPECT_EQ(0, migrate_async(addr, SIZE, CDM_TEST_NID_RAM,
+					   false));
+		EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		munmap(addr, SIZE);
+	}
+}
+
+TEST_F(owner, migrate_async_past_a_pin)
+{
+	char *addr = cdm_map(SIZE);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	EXPECT_EQ(1, migrate_async(addr, SIZE, self->dev, false));
+	EXPECT_EQ(PAGES - 1, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F(owner, migrate_async_refused)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(-EINVAL, migrate_async(addr + 8, PAGE, self->dev, false));
+	EXPECT_EQ(-EINVAL, migrate_async(addr, PAGE + 8, self->dev, false));
+	EXPECT_EQ(-EINVAL, migrate_async(addr, 0, self->dev, false));
+	EXPECT_EQ(-EINVAL, migrate_async(addr, -PAGE, self->dev, false));
+	EXPECT_EQ(-EINVAL, migrate_async((void *)0xffff888000000000UL, PAGE,
+					 self->dev, false));
+	EXPECT_EQ(-ENODEV, migrate_async(addr, SIZE, 15, false));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* Each page is in one place or the other, whenever the end comes. */
+TEST_F_TIMEOUT(owner, migrate_async_cancelled, CDM_TIMEOUT)
+{
+	size_t size = 32 * MIB;
+	char *addr = cdm_map(size);
+
+	cdm_fill(addr, size, SEED);
+	for (int i = 0; i < 10; i++) {
+		int nid = i % 2 ? CDM_TEST_NID_RAM : self->dev;
+		int ret = migrate_async(addr, size, nid, true);
+		struct cdm_spread spread = cdm_spread(addr, size);
+
+		EXPECT_TRUE(ret >= 0 || ret == -ECANCELED);
+		EXPECT_EQ(0, spread.absent);
+		EXPECT_EQ(spread.total, spread.on[self->dev] +
+			  cdm_spread_in(spread, cdm_rams()));
+		EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	}
+}
+
+/* What the owner is told, and is asked to do */
+
+TEST_F_TIMEOUT(owner, told_of_moves, CDM_TIMEOUT)
+{
+	static const enum kind kinds[] = { ANON, SHMEM, THP };
+
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char *addr = map_kind(kinds[i], SIZE);
+		struct cdm_test_events was, is;
+
+		cdm_fill(addr, SIZE, SEED);
+		was = events(CDM_TEST_ENGINE_NONE);
+		ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+		is = events(CDM_TEST_ENGINE_NONE);
+		EXPECT_EQ(PAGES, is.nr_moved_in - was.nr_moved_in);
+		EXPECT_EQ(0, is.nr_moved_out - was.nr_moved_out);
+		ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->ram, NULL));
+		was = events(CDM_TEST_ENGINE_NONE);
+		EXPECT_EQ(0, was.nr_moved_in - is.nr_moved_in);
+		EXPECT_EQ(PAGES, was.nr_moved_out - is.nr_moved_out);
+		EXPECT_EQ(0, was.nr_copied - is.nr_copied);
+		munmap(addr, SIZE);
+	}
+}
+
+/* A recall, an unregistration, a process: whoever makes them move. */
+TEST_F_TIMEOUT(owner, told_of_evictions, CDM_TIMEOUT)
+{
+	struct cdm_test_events was, is;
+	struct cdm_test_recall got;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	was = events(CDM_TEST_ENGINE_NONE);
+	ASSERT_EQ(0, recall(self->fd, self->dev, 0,
+			    free_pages(self->dev) + PAGES, DEADLINE_MS, &got));
+	is = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(PAGES, got.nr_evicted);
+	EXPECT_EQ(PAGES, is.nr_moved_out - was.nr_moved_out);
+	EXPECT_EQ(0, give_back(self->fd));
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	was = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(PAGES, was.nr_moved_in - is.nr_moved_in);
+	ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	is = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(PAGES, is.nr_moved_out - was.nr_moved_out);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+FIXTURE(engine) {
+	int dev;
+	int ram;
+	char *addr;
+	__s32 *status;
+};
+
+FIXTURE_VARIANT(engine) {
+	enum kind kind;
+};
+
+FIXTURE_VARIANT_ADD(engine, anon) { .kind = ANON };
+FIXTURE_VARIANT_ADD(engine, shmem) { .kind = SHMEM };
+FIXTURE_VARIANT_ADD(engine, thp) { .kind = THP };
+
+FIXTURE_SETUP(engine)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->ram = cdm_ram(0);
+	self->status = calloc(PAGES, sizeof(*self->status));
+	self->addr = map_kind(variant->kind, SIZE);
+	ASSERT_NE(NULL, self->addr);
+	cdm_fill(self->addr, SIZE, SEED);
+}
+
+FIXTURE_TEARDOWN(engine)
+{
+	free(self->status);
+	events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(0, cdm_reset());
+}
+
+/* Returns how many pages the engine has copied, or an error. */
+static long migrate_by(enum cdm_test_engine engine, char *addr, int nid,
+		       __s32 *status)
+{
+	struct cdm_test_events was = events(engine);
+	int ret = cdm_migrate(addr, SIZE, nid, status);
+
+	return ret ?: (long)(events(CDM_TEST_ENGINE_NONE).nr_copied -
+			     was.nr_copied);
+}
+
+TEST_F_TIMEOUT(engine, copies, CDM_TIMEOUT)
+{
+	EXPECT_EQ(PAGES, migrate_by(CDM_TEST_ENGINE_WORKS, self->addr,
+				    self->dev, self->status));
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+	cdm_fill(self->addr, SIZE, SEED + 1);
+	EXPECT_EQ(PAGES, migrate_by(CDM_TEST_ENGINE_WORKS, self->addr,
+				    self->ram, self->status));
+	EXPECT_EQ(0, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED + 1));
+}
+
+/* The CPU does what the engine cannot. */
+TEST_F_TIMEOUT(engine, fails, CDM_TIMEOUT)
+{
+	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_FAILS, self->addr, self->dev,
+				self->status));
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_FAILS, self->addr, self->ram,
+				self->status));
+	EXPECT_EQ(0, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/* What cannot be read stays where it is. That is no reason to kill anybody. */
+TEST_F_TIMEOUT(engine, meets_poison, CDM_TIMEOUT)
+{
+	long busy = 0;
+
+	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_POISON, self->addr, self->ram,
+				self->status));
+	for (long i = 0; i < PAGES; i++)
+		busy += self->status[i] == -EBUSY;
+	EXPECT_EQ(PAGES, busy);
+	EXPECT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_NONE, self->addr, self->ram,
+				self->status));
+	EXPECT_EQ(0, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/* Touching what is lost */
+
+static sigjmp_buf bus_env;
+static bool touching;
+static void *bus_addr;
+static int bus_code;
+
+/* The kernel may tell before the touch, too, once: there is nothing to do. */
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+	__atomic_store_n(&bus_addr, info->si_addr, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&bus_code, info->si_code, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&touching, __ATOMIC_SEQ_CST))
+		siglongjmp(bus_env, 1);
+}
+
+static void catch_bus(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_bus,
+		.sa_flags = SA_SIGINFO | SA_RESETHAND,
+	};
+
+	sigaction(SIGBUS, &action, NULL);
+}
+
+/* Is the last SIGBUS about the page at @addr? */
+static bool bus_is_at(const char *addr)
+{
+	void *at = __atomic_load_n(&bus_addr, __ATOMIC_SEQ_CST);
+
+	return (uintptr_t)at / PAGE == (uintptr_t)addr / PAGE;
+}
+
+/* The si_code of the SIGBUS of the page at @addr: 0 none, -1 about another. */
+static int touch(const char *addr)
+{
+	__atomic_store_n(&bus_code, 0, __ATOMIC_SEQ_CST);
+	catch_bus();
+	if (!sigsetjmp(bus_env, 1)) {
+		__atomic_store_n(&touching, true, __ATOMIC_SEQ_CST);
+		__atomic_load_n(addr, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&touching, false, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&bus_code, __ATOMIC_SEQ_CST) && !bus_is_at(addr))
+		return -1;
+	return __atomic_load_n(&bus_code, __ATOMIC_SEQ_CST);
+}
+
+/* How many pages there are whose touch brings about SIGBUS with @code, or 0. */
+static long touch_all(const char *addr, size_t size, int code)
+{
+	long nr = 0;
+
+	for (size_t off = 0; off < size; off += PAGE)
+		nr += touch(addr + off) == code;
+	return nr;
+}
+
+static long poisoned(const char *addr, size_t size)
+{
+	return touch_all(addr, size, BUS_MCEERR_AR);
+}
+
+/* What was not in the page table has a SIGBUS as any error of a file has. */
+static long unreadable(const char *addr, size_t size)
+{
+	long nr = 0;
+
+	for (size_t off = 0; off < size; off += PAGE)
+		nr += touch(addr + off) > 0;
+	return nr;
+}
+
+/* A page of a tenant fails: the owner is told, and so is whoever touches it. */
+TEST_F_TIMEOUT(owner, told_of_failure, CDM_TIMEOUT)
+{
+	long bad = cdm_meminfo("HardwareCorrupted");
+	struct cdm_test_events was, is;
+	char *addr, *page;
+
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	page = addr + SIZE / 2;
+	was = events(CDM_TEST_ENGINE_NONE);
+	catch_bus();
+	ASSERT_EQ(0, madvise(page, PAGE, MADV_HWPOISON));
+	EXPECT_TRUE(bus_is_at(page));
+	is = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(1, is.nr_failed - was.nr_failed);
+	EXPECT_EQ(bad + 4, cdm_meminfo("HardwareCorrupted"));
+	EXPECT_EQ(BUS_MCEERR_AR, touch(page));
+	EXPECT_EQ(1, poisoned(addr, SIZE));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE / 2, SEED));
+	EXPECT_EQ(0, cdm_judge());
+	/* It is in nobody's way, and forgotten with the node. */
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE / 2, SEED));
+	EXPECT_EQ(0, cdm_register_all());
+	EXPECT_EQ(bad, cdm_meminfo("HardwareCorrupted"));
+	EXPECT_EQ(self->total / 4, free_pages(self->dev));
+	expect_usable(_metadata, self->fd, self->dev);
+	EXPECT_EQ(BUS_MCEERR_AR, touch(page));
+}
+
+/* Nor is it in the way of a recall, which takes what is around it. */
+TEST_F_TIMEOUT(owner, recall_past_a_failure, CDM_TIMEOUT)
+{
+	struct cdm_test_recall got;
+	char *addr;
+	long room;
+
+	stay_on_cpu();
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	room = free_pages(self->dev);
+	addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, addr);
+	catch_bus();
+	ASSERT_EQ(0, madvise(addr, PAGE, MADV_HWPOISON));
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, room - 1, DEADLINE_MS,
+			    &got));
+	EXPECT_EQ(PAGES - 1, got.nr_evicted);
+	EXPECT_EQ(0, give_back(self->fd));
+	munmap(addr, PAGE);
+	cdm_node_hugepages(self->dev, 0);
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_register_all());
+}
+
+/* Suspend */
+
+TEST_F_TIMEOUT(owner, suspend, CDM_TIMEOUT)
+{
+	char *addr[3], *more, *file;
+	__u64 hash;
+
+	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++) {
+		addr[i] = map_kind_on(self->dev, crowd_kinds[i], SIZE);
+		ASSERT_NE(NULL, addr[i]);
+	}
+	file = map_file_on(self->dev, SIZE, &hash);
+	ASSERT_NE(NULL, file);
+	more = cdm_map(SIZE);
+	ASSERT_EQ(0, cdm_mbind(more, SIZE, MPOL_BIND, 1UL << self->dev, 0));
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_EQ(0, cdm_audit(self->dev, "total") - free_pages(self->dev));
+	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++) {
+		EXPECT_EQ(0, cdm_pages_on(addr[i], SIZE, self->dev));
+		EXPECT_EQ(0, cdm_wrong(addr[i], SIZE, SEED));
+	}
+	EXPECT_EQ(hash, cdm_hash(file, SIZE));
+	/* Policies that name it are no use, and do no harm; new ones are refused. */
+	cdm_fill(more, SIZE, SEED);
+	EXPECT_EQ(-EINVAL, cdm_mbind(addr[0], SIZE, MPOL_BIND, 1UL << self->dev,
+				     0));
+	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(more, SIZE), cdm_rams()));
+	EXPECT_EQ(-ENODEV, cdm_migrate(more, SIZE, self->dev, NULL));
+	EXPECT_EQ(0, cdm_audit(self->dev, "total") - free_pages(self->dev));
+
+	ASSERT_EQ(0, resume(self->dev));
+	EXPECT_EQ(PAGES, cdm_move(more, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(more, SIZE, SEED));
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+static int forked_fn(struct cdm_child *me, void *arg)
+{
+	char *addr = cdm_map(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	cdm_say(me, cdm_wrong(addr, SIZE, SEED));
+	return 0;
+}
+
+/* A bound task goes on meanwhile, and is served again when it is over. */
+TEST_F_TIMEOUT(owner, suspend_and_a_bound_task, CDM_TIMEOUT)
+{
+	struct cdm_spread spread;
+	char *addr = start_tenant(&self->child[0], self->dev, SIZE, false);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_bind_task(self->dev));
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_EQ(0, tenant_wrong(&self->child[0]));
+	spread = cdm_spread_of(self->child[0].pid, addr, SIZE);
+	EXPECT_EQ(PAGES, cdm_spread_in(spread, cdm_rams()));
+	/* One that forks while its policy is no use. */
+	addr = cdm_map(SIZE);
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams()));
+	ASSERT_EQ(0, cdm_start(&self->child[1], forked_fn, NULL));
+	EXPECT_EQ(0, cdm_hear(&self->child[1]));
+	ASSERT_EQ(0, resume(self->dev));
+	addr = start_tenant(&self->child[2], self->dev, SIZE, false);
+	ASSERT_NE(NULL, addr);
+	spread = cdm_spread_of(self->child[2].pid, addr, SIZE);
+	EXPECT_EQ(PAGES, spread.on[self->dev]);
+}
+
+/* What the owner holds stays, for it to save. */
+TEST_F_TIMEOUT(owner, suspend_with_owner_pages, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, take(self->fd, self->dev, 9, 4, NULL));
+	EXPECT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_TRUE(owns(self->dev, 4 * BLOCK_PAGES));
+	EXPECT_EQ(0, resume(self->dev));
+	EXPECT_EQ(0, give_back(self->fd));
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+TEST_F_TIMEOUT(owner, suspend_with_a_pin, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	EXPECT_EQ(-EBUSY, suspend(self->dev, 2000));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	expect_usable(_metadata, self->fd, self->dev);
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_EQ(0, resume(self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(owner, unregister_while_suspended, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_FALSE(cdm_state_has("has_coherent_device", self->dev));
+	EXPECT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* An attempt to unregister that fails leaves it suspended. */
+TEST_F_TIMEOUT(owner, suspended_stays_suspended, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE);
+
+	ASSERT_EQ(0, take(self->fd, self->dev, 0, 1, NULL));
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 1000, NULL));
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(0, resume(self->dev));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+}
+
+/* Loss. What is there after it is not what the tenants had. */
+
+static int lose(int nid, struct cdm_test_lose *got)
+{
+	struct cdm_test_lose arg = { .nid = nid };
+	int ret = cdm_ioctl(CDM_TEST_IOC_LOSE, &arg);
+
+	if (got)
+		*got = arg;
+	return ret;
+}
+
+static bool gone(int nid)
+{
+	return !cdm_state_has("has_coherent_device", nid) &&
+	       !cdm_state_has("has_memory", nid);
+}
+
+/* A child that has what the test has, and touches it when it is told to. */
+struct heir {
+	char *addr;
+	bool catch;
+};
+
+static int heir_fn(struct cdm_child *me, void *arg)
+{
+	struct heir *heir = arg;
+
+	if (heir->catch)
+		catch_bus();
+	else
+		signal(SIGBUS, SIG_DFL);
+	cdm_say(me, 0);
+	if (cdm_hear(me))
+		return 0;
+	cdm_say(me, heir->catch ? unreadable(heir->addr, SIZE) :
+				  (long)heir->addr[SIZE / 2]);
+	return 0;
+}
+
+static int heir_start(struct cdm_child *child, char *addr, bool catch)
+{
+	struct heir heir = { .addr = addr, .catch = catch };
+
+	return cdm_start(child, heir_fn, &heir) ?: (int)cdm_hear(child);
+}
+
+/* What the machine counts of the memory of processes, device or not. */
+static const char * const counters[] = {
+	"nr_shmem", "nr_mlock", "nr_shmem_hugepages",
+	"nr_anon_transparent_hugepages", "nr_anon_pages", "nr_mapped",
+};
+
+static void count_all(long *counts)
+{
+	cdm_stat_refresh();
+	for (int i = 0; i < ARRAY_SIZE(counters); i++)
+		counts[i] = cdm_vmstat(counters[i]);
+}
+
+FIXTURE(lost) {
+	int dev;
+	int fd;
+	long counts[ARRAY_SIZE(counters)];
+	char *addr;
+	char *ram;
+	struct cdm_child child[3];
+};
+
+FIXTURE_VARIANT(lost) {
+	enum kind kind;
+};
+
+FIXTURE_VARIANT_ADD(lost, anon) { .kind = ANON };
+FIXTURE_VARIANT_ADD(lost, locked) { .kind = LOCKED };
+FIXTURE_VARIANT_ADD(lost, cow) { .kind = COW };
+FIXTURE_VARIANT_ADD(lost, shmem) { .kind = SHMEM };
+FIXTURE_VARIANT_ADD(lost, thp) { .kind = THP };
+FIXTURE_VARIANT_ADD(lost, shmem_thp) { .kind = SHMEM_THP };
+
+FIXTURE_SETUP(lost)
+{
+	self->fd = -1;
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->ram = cdm_map(SIZE);
+	cdm_fill(self->ram, SIZE, SEED);
+	count_all(self->counts);
+	self->addr = map_kind_on(self->dev, variant->kind, SIZE);
+	ASSERT_NE(NULL, self->addr);
+	catch_bus();
+}
+
+FIXTURE_TEARDOWN(lost)
+{
+	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+				 ARRAY_SIZE(self->child)));
+}
+
+static void lose_all(struct __test_metadata *_metadata, int nid)
+{
+	struct cdm_test_lose got;
+
+	ASSERT_EQ(0, lose(nid, &got));
+	EXPECT_EQ(PAGES, got.nr_lost);
+	EXPECT_EQ(0, got.nr_saved);
+	EXPECT_EQ(0, got.nr_left);
+	EXPECT_TRUE(gone(nid));
+}
+
+/* Whoever touches it is told where, and others notice nothing. */
+TEST_F_TIMEOUT(lost, touch, CDM_TIMEOUT)
+{
+	int status;
+
+	ASSERT_EQ(0, heir_start(&self->child[0], self->addr, false));
+	ASSERT_EQ(0, heir_start(&self->child[1], self->addr, true));
+	ASSERT_NE(NULL, start_tenant(&self->child[2], cdm_ram(0), SIZE, false));
+	lose_all(_metadata, self->dev);
+	EXPECT_EQ(PAGES, unreadable(self->addr, SIZE));
+	if (variant->kind != SHMEM_THP)
+		EXPECT_EQ(PAGES, poisoned(self->addr, SIZE));
+	EXPECT_EQ(0, cdm_wrong(self->ram, SIZE, SEED));
+	cdm_say(&self->child[1], 0);
+	EXPECT_EQ(PAGES, cdm_hear(&self->child[1]));
+	cdm_say(&self->child[0], 0);
+	status = cdm_wait(&self->child[0]);
+	self->child[0].pid = 0;
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	EXPECT_EQ(0, tenant_wrong(&self->child[2]));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_EQ(PAGES, unreadable(self->addr, SIZE));
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* All that can be done with it short of touching: nothing is left behind. */
+TEST_F_TIMEOUT(lost, release, CDM_TIMEOUT)
+{
+	long counts[ARRAY_SIZE(counters)];
+
+	ASSERT_EQ(0, heir_start(&self->child[0], self->addr, false));
+	lose_all(_metadata, self->dev);
+	tenant_end(&self->child[0]);
+	ASSERT_EQ(0, munmap(self->addr, SIZE));
+	ASSERT_EQ(0, cdm_register_all());
+	cdm_drop_caches();
+	count_all(counts);
+	for (int i = 0; i < ARRAY_SIZE(counters); i++) {
+		EXPECT_GE(PAGES / 4, labs(counts[i] - self->counts[i]))
+			TH_LOG("%s: %ld, was %ld", counters[i], counts[i],
+			       self->counts[i]);
+	}
+	EXPECT_EQ(0, cdm_node_named(self->dev));
+	EXPECT_EQ(0, cdm_judge());
+}
+
+/* A process that has lost something can fork, and have new memory there. */
+TEST_F_TIMEOUT(lost, go_on, CDM_TIMEOUT)
+{
+	bool shared = variant->kind == SHMEM || variant->kind == SHMEM_THP;
+
+	lose_all(_metadata, self->dev);
+	ASSERT_EQ(0, heir_start(&self->child[0], self->addr, true));
+	cdm_say(&self->child[0], 0);
+	EXPECT_EQ(PAGES, cdm_hear(&self->child[0]));
+	EXPECT_EQ(0, mprotect(self->addr, SIZE / 2, PROT_READ));
+	EXPECT_EQ(0, mprotect(self->addr, SIZE / 2, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(PAGES, unreadable(self->addr, SIZE));
+	munlock(self->addr, SIZE);
+	if (shared)
+		ASSERT_EQ(0, madvise(self->addr, SIZE, MADV_REMOVE));
+	ASSERT_EQ(0, madvise(self->addr, SIZE, MADV_DONTNEED));
+	EXPECT_EQ(PAGES, touch_all(self->addr, SIZE, 0));
+	cdm_fill(self->addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+FIXTURE(lose) {
+	int dev;
+	int fd;
+	long total;
+	bool again;		/* it may be lost in part */
+	bool mounted;
+};
+
+FIXTURE_SETUP(lose)
+{
+	self->fd = -1;
+	ASSERT_EQ(0, cdm_reset());
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "the base has no owner driver");
+	self->dev = cdm_dev(0);
+	self->total = cdm_node_meminfo(self->dev, "MemTotal");
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	catch_bus();
+}
+
+FIXTURE_TEARDOWN(lose)
+{
+	close(self->fd);
+	if (self->again)
+		lose(self->dev, NULL);
+	if (self->mounted)
+		umount2(DISK_DIR, MNT_DETACH);
+	EXPECT_EQ(0, owner_reset(self->dev, -1, NULL, 0));
+	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
+}
+
+TEST_F_TIMEOUT(lose, empty_node, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(0, got.nr_lost + got.nr_saved + got.nr_left);
+	EXPECT_TRUE(gone(self->dev));
+	EXPECT_EQ(-ENODEV, lose(self->dev, &got));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* Both mappings, those to come, and the file: all know. Half of it is in RAM. */
+TEST_F_TIMEOUT(lose, memfd, CDM_TIMEOUT)
+{
+	int fd = memfd_create("cdm", 0);
+	struct cdm_test_lose got;
+	static char buf[2 * PAGE];
+	char *addr[3];
+
+	ASSERT_EQ(0, ftruncate(fd, 2 * SIZE));
+	for (int i = 0; i < ARRAY_SIZE(addr); i++) {
+		addr[i] = mmap(NULL, 2 * SIZE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED, fd, 0);
+		ASSERT_NE(MAP_FAILED, addr[i]);
+	}
+	cdm_fill(addr[0], 2 * SIZE, SEED);
+	ASSERT_EQ(PAGES, cdm_move(addr[0], SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr[1], 2 * SIZE, SEED));
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(PAGES, got.nr_lost);
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(PAGES, poisoned(addr[i], SIZE));
+		EXPECT_EQ(PAGES, touch_all(addr[i] + SIZE, SIZE, 0));
+	}
+	EXPECT_EQ(PAGES, unreadable(addr[2], SIZE));
+	EXPECT_EQ(-1, pread(fd, buf, PAGE, SIZE / 2));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(-1, pwrite(fd, buf, PAGE / 2, SIZE / 2));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(PAGE, pread(fd, buf, PAGE, SIZE));
+	EXPECT_EQ(cdm_word(SEED, SIZE / 8), *(__u64 *)buf);
+	/* It can be emptied, and used again. */
+	ASSERT_EQ(0, ftruncate(fd, 0));
+	ASSERT_EQ(0, ftruncate(fd, SIZE));
+	EXPECT_EQ(PAGES, touch_all(addr[2], SIZE, 0));
+	EXPECT_EQ(0, nonzero(addr[2], SIZE));
+	close(fd);
+}
+
+/* What is on a disk is read from there again. */
+TEST_F_TIMEOUT(lose, clean_file, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+	__u64 hash;
+	char *addr = map_file_on(self->dev, SIZE, &hash);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_LE(PAGES, got.nr_saved);
+	EXPECT_EQ(0, got.nr_lost + got.nr_left);
+	EXPECT_EQ(PAGES, touch_all(addr, SIZE, 0));
+	EXPECT_EQ(hash, cdm_hash(addr, SIZE));
+}
+
+/* Returns a file on a disk, or what there is not. */
+static const char *open_on_disk(bool *mounted, int *fd)
+{
+	if (access(DISK, F_OK))
+		return "the machine has no disk " DISK;
+	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 " DISK))
+		return "no file system could be made on " DISK;
+	mkdir(DISK_DIR, 0755);
+	if (mount(DISK, DISK_DIR, "ext2", 0, NULL))
+		return strerror(errno);
+	*mounted = true;
+	*fd = open(DISK_DIR "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return *fd < 0 ? strerror(errno) : NULL;
+}
+
+/* What was not written yet is lost, and whoever asks for it to be is told. */
+TEST_F_TIMEOUT(lose, dirty_file, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+	const char *why;
+	char *addr;
+	int fd;
+
+	why = open_on_disk(&self->mounted, &fd);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, ftruncate(fd, 2 * SIZE));
+	addr = mmap(NULL, 2 * SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	cdm_fill(addr, 2 * SIZE, SEED);
+	ASSERT_EQ(0, fsync(fd));
+	EXPECT_EQ(2 * PAGES, cdm_move(addr, 2 * SIZE, self->dev));
+	cdm_fill(addr, SIZE, SEED + 1);
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(PAGES, got.nr_lost);
+	EXPECT_LE(PAGES, got.nr_saved);
+	EXPECT_EQ(0, got.nr_left);
+	EXPECT_EQ(PAGES, poisoned(addr, SIZE));
+	EXPECT_EQ(PAGES, touch_all(addr + SIZE, SIZE, 0));
+	EXPECT_EQ(-1, fsync(fd));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(0, fsync(fd));
+	munmap(addr, 2 * SIZE);
+	/* The file is as it was when it was last written. */
+	addr = mmap(NULL, 2 * SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	EXPECT_EQ(0, cdm_wrong(addr, 2 * SIZE, SEED));
+	munmap(addr, 2 * SIZE);
+	close(fd);
+	EXPECT_EQ(0, umount(DISK_DIR));
+	self->mounted = false;
+}
+
+/* Who holds a page with a pin keeps it; nobody else gets at it. */
+TEST_F_TIMEOUT(lose, pinned_page, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED), *more = cdm_map(SIZE);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+	struct cdm_test_lose got;
+
+	ASSERT_NE(NULL, addr);
+	cdm_fill(more, SIZE, SEED);
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	self->again = true;
+	EXPECT_EQ(-EBUSY, lose(self->dev, &got));
+	EXPECT_EQ(PAGES, got.nr_lost);
+	EXPECT_EQ(1, got.nr_left);
+	EXPECT_EQ(PAGES, poisoned(addr, SIZE));
+	EXPECT_EQ(-ENODEV, cdm_migrate(more, SIZE, self->dev, NULL));
+	EXPECT_EQ(-EBUSY, lose(self->dev, &got));
+	EXPECT_EQ(0, got.nr_lost);
+	EXPECT_EQ(1, got.nr_left);
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(0, got.nr_left);
+	EXPECT_TRUE(gone(self->dev));
+	EXPECT_EQ(0, cdm_wrong(more, SIZE, SEED));
+}
+
+/* Resuming what is lost does not let anybody in. */
+TEST_F_TIMEOUT(lose, stays_closed, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE);
+	int ret;
+
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, take(self->fd, self->dev, 0, 1, NULL));
+	self->again = true;
+	ASSERT_EQ(-EBUSY, lose(self->dev, NULL));
+	resume(self->dev);
+	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 1000, NULL));
+	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_NE(0, take(self->fd, self->dev, 0, 1, NULL));
+	ret = suspend(self->dev, 1000);
+	if (!ret)
+		resume(self->dev);
+	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(0, lose(self->dev, NULL));
+}
+
+/* The owner is asked to free its own pages first. */
+TEST_F_TIMEOUT(lose, owner_pages, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+
+	ASSERT_EQ(0, take(self->fd, self->dev, 9, 4, NULL));
+	self->again = true;
+	EXPECT_EQ(-EBUSY, lose(self->dev, &got));
+	EXPECT_EQ(0, got.nr_lost);
+	EXPECT_EQ(4 * BLOCK_PAGES, got.nr_left);
+	EXPECT_TRUE(owns(self->dev, 4 * BLOCK_PAGES));
+	EXPECT_EQ(0, give_back(self->fd));
+	EXPECT_EQ(0, lose(self->dev, &got));
+	EXPECT_TRUE(gone(self->dev));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+TEST_F_TIMEOUT(lose, with_a_reserve, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
+	ASSERT_EQ(0, lose(self->dev, NULL));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_all_usable(_metadata, self->dev);
+}
+
+TEST_F_TIMEOUT(lose, while_suspended, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	struct cdm_test_lose got;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(0, got.nr_lost + got.nr_saved + got.nr_left);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* F21: loss is no way for the owner to get at what tenants had. */
+TEST_F_TIMEOUT(lose, no_data_of_tenants, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, 4 * SIZE, SEED);
+	struct cdm_test_recall got;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, lose(self->dev, NULL));
+	ASSERT_EQ(0, cdm_register_all());
+	ASSERT_EQ(0, take(self->fd, self->dev, 10, self->total / 4 >> 10,
+			  &got));
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
+/* Huge pages of hugetlb are lost as a whole; the pool goes with the node. */
+TEST_F_TIMEOUT(lose, private_hugetlb, CDM_TIMEOUT)
+{
+	long corrupted = cdm_meminfo("HardwareCorrupted");
+	struct cdm_test_lose got;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 8));
+	addr = mmap(NULL, 2 * HPAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE,
+		    -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, 2 * HPAGE, MPOL_BIND, 1UL << self->dev,
+			       0));
+	cdm_fill(addr, 2 * HPAGE, SEED);
+	self->again = true;
+	EXPECT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(2 * BLOCK_PAGES, got.nr_lost);
+	EXPECT_EQ(0, got.nr_left);
+	EXPECT_NE(0, touch(addr));
+	EXPECT_NE(0, touch(addr + HPAGE));
+	EXPECT_EQ(0, munmap(addr, 2 * HPAGE));
+	EXPECT_EQ(0, cdm_node_hugepages_nr(cdm_ram(0)));
+	EXPECT_EQ(corrupted, cdm_meminfo("HardwareCorrupted"));
+}
+
+/* Of files in hugetlb, which nobody else could take them from. */
+TEST_F_TIMEOUT(lose, shared_hugetlb, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+	char *addr;
+	int fd;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 8));
+	fd = memfd_create("cdm", MFD_HUGETLB);
+	ASSERT_EQ(0, ftruncate(fd, 2 * HPAGE));
+	addr = mmap(NULL, 2 * HPAGE, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_NORESERVE, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, 2 * HPAGE, MPOL_BIND, 1UL << self->dev,
+			       0));
+	cdm_fill(addr, 2 * HPAGE, SEED);
+	self->again = true;
+	EXPECT_EQ(-EBUSY, lose(self->dev, &got));
+	EXPECT_EQ(2 * BLOCK_PAGES, got.nr_left);
+	EXPECT_NE(0, touch(addr));
+	EXPECT_EQ(0, munmap(addr, 2 * HPAGE));
+	close(fd);
+	EXPECT_EQ(0, lose(self->dev, &got));
+	EXPECT_TRUE(gone(self->dev));
+}
+
+/* What is in swap as well has been swapped in: it is lost all the same. */
+TEST_F_TIMEOUT(lose, swap_cache, CDM_TIMEOUT)
+{
+	struct cdm_test_lose got;
+	char *addr = cdm_map(SIZE);
+	long swapped;
+
+	if (cdm_swap_on(64))
+		SKIP(return, "no swap in compressed RAM");
+	cdm_fill(addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_pageout(addr, SIZE));
+	cdm_fault_in(addr, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(PAGES, got.nr_lost);
+	EXPECT_EQ(0, got.nr_left);
+	EXPECT_EQ(PAGES, poisoned(addr, SIZE));
+	munmap(addr, SIZE);
+	swapped = cdm_meminfo("SwapTotal") - cdm_meminfo("SwapFree");
+	EXPECT_GE(MIB / 1024, swapped);
+}
+
+/* Two that come and go, and touch what they have, while it is lost. */
+TEST_F_TIMEOUT(lose, in_use, CDM_TIMEOUT)
+{
+	struct cdm_child child[2] = {};
+	char *addr = cdm_map(SIZE);
+	int status;
+	long wrong;
+
+	cdm_fill(addr, SIZE, SEED);
+	for (int round = 0; round < 4; round++) {
+		for (int i = 0; i < 2; i++) {
+			ASSERT_EQ(0, cdm_start(&child[i], busy_fn, &self->dev));
+			EXPECT_EQ(0, cdm_hear(&child[i]));
+		}
+		usleep(50000);
+		self->again = true;
+		EXPECT_EQ(0, lose(self->dev, NULL));
+		for (int i = 0; i < 2; i++) {
+			wrong = tenant_wrong(&child[i]);
+			status = cdm_wait(&child[i]);
+			EXPECT_TRUE((!wrong && !status) ||
+				    (WIFSIGNALED(status) &&
+				     WTERMSIG(status) == SIGBUS));
+		}
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		ASSERT_EQ(0, cdm_register_all());
+		expect_usable(_metadata, self->fd, self->dev);
+	}
+}
+
+/* What /proc says about memory that is no more. */
+static void read_proc(const char *name)
+{
+	char path[64], buf[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", name);
+	fd = open(path, O_RDONLY);
+	while (fd >= 0 && read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+}
+
+static void look_at_lost(struct __test_metadata *_metadata, char *addr)
+{
+	static const char * const names[] = {
+		"smaps", "smaps_rollup", "numa_maps", "maps", "status",
+	};
+	static __u64 entry[SIZE / PAGE];
+	static unsigned char vec[SIZE / PAGE];
+
+	for (int i = 0; i < ARRAY_SIZE(names); i++)
+		read_proc(names[i]);
+	EXPECT_EQ(0, frames(addr, SIZE, entry));
+	EXPECT_EQ(0, mincore(addr, SIZE, vec));
+	EXPECT_EQ(0, cdm_write("/proc/self/clear_refs", "4"));
+	EXPECT_EQ(PAGES, cdm_spread(addr, SIZE).absent);
+	EXPECT_EQ(PAGES, unreadable(addr, SIZE));
+}
+
+TEST_F_TIMEOUT(lose, seen_in_proc, CDM_TIMEOUT)
+{
+	static const enum kind kinds[] = { ANON, SHMEM, THP };
+
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char *addr = map_kind_on(self->dev, kinds[i], SIZE);
+
+		ASSERT_NE(NULL, addr);
+		ASSERT_EQ(0, lose(self->dev, NULL));
+		look_at_lost(_metadata, addr);
+		ASSERT_EQ(0, cdm_register_all());
+		look_at_lost(_metadata, addr);
+		munmap(addr, SIZE);
+	}
+}
+
+TEST_HARNESS_MAIN
