@@ -21,10 +21,12 @@ left_out() {
 	[[ -z ${TESTS:-} ]] || return 1
 	case $FLAVOUR-$1-$2 in
 	*-plain-accel*) echo "topology plain has no device" ;;
-	debug-*-workload_test) echo "takes too long here: make selftest FLAVOUR=debug TESTS=workload_test" ;;
-	*-frontier-accel*) return 1 ;;
-	*-frontier-*) echo "the accelerators only" ;;
-	*-two-workload_test) echo "takes minutes, and single has run it" ;;
+	debug-*-workload_test | debug-*-owner_test | debug-*-accel_stress_test)
+		echo "takes too long here: make selftest FLAVOUR=debug TESTS=$2" ;;
+	*-frontier-accel_test | *-frontier-accel_move_test) return 1 ;;
+	*-frontier-*) echo "several accelerators only" ;;
+	default-two-workload_test | default-two-owner_test | default-two-accel_stress_test | \
+	default-two-accel_kernel_test) echo "takes minutes, and single has run it" ;;
 	*) return 1 ;;
 	esac
 }

@@ -895,7 +895,8 @@ static void expect_all_usable(struct __test_metadata *_metadata, int nid)
 	room = free_pages(nid);
 	addr = cdm_map(room * PAGE);
 	cdm_touch(addr, room * PAGE);
-	EXPECT_EQ(room, cdm_move(addr, room * PAGE, nid));
+	/* But for what the lists of CPUs keep. */
+	EXPECT_LE(room - room / 32, cdm_move(addr, room * PAGE, nid));
 	munmap(addr, room * PAGE);
 	cdm_node_hugepages(nid, 0);
 }

@@ -81,7 +81,7 @@ static int end_signal(struct cdm_child *child)
 TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
-		.size = TOO_MUCH,
+		.size = 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 	};
@@ -96,7 +96,7 @@ TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
 TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
-		.size = TOO_MUCH,
+		.size = 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 	};
@@ -181,7 +181,7 @@ TEST_F_TIMEOUT(full, bound_task_dies_when_swap_is_full, CDM_TIMEOUT)
 TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
-		.size = TOO_MUCH,
+		.size = 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 		.oom_score_adj = "-1000",
@@ -197,7 +197,7 @@ TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
 TEST_F_TIMEOUT(full, panic_on_oom, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
-		.size = TOO_MUCH,
+		.size = 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 	};
