@@ -50,7 +50,7 @@ static void cdm_mark_pte(struct folio *folio, struct vm_area_struct *vma,
 			 unsigned long addr)
 {
 	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 	pte_t *pte;
 
 	if (!pmd)
@@ -69,7 +69,7 @@ static void cdm_mark_huge_pte(struct folio *folio, struct vm_area_struct *vma,
 {
 	struct hstate *h = hstate_vma(vma);
 	pte_t *pte = hugetlb_walk(vma, addr, huge_page_size(h));
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 
 	if (!pte)
 		return;

@@ -44,8 +44,9 @@ checkpatch_patches() {
 }
 
 # The base does not annotate the locks of folio_walk_start() and folio_walk_end(),
-# so sparse has the same to say of its own users in mm/migrate.c.
-UNANNOTATED="context imbalance in 'cdm_walk'"
+# nor fully those of page tables, so sparse has the same to say of its own users
+# in mm/migrate.c and mm/memory.c.
+UNANNOTATED="context imbalance in 'cdm_\\(walk\\|mark_pte\\)'"
 
 # kernel_build OPTIONS: our objects alone, in a tree of their own; fails on
 # any word about our files.
