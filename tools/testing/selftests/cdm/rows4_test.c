@@ -9,7 +9,7 @@
 
 #define ROOM		96		/* MiB of the device that are left */
 #define TENANT		(64 * MIB)	/* fills most of it first */
-#define NR_TENANTS	10
+#define NR_TENANTS	24
 
 FIXTURE(full) {
 	int dev;
