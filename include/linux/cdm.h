@@ -227,8 +227,9 @@ static inline void cdm_build_zonelists(void)
 }
 
 /*
- * Nothing is kept back on a device node: its owner may use it to the last page,
- * and it adds nothing to the reserves of RAM.
+ * The kernel keeps nothing back on a device node: tenants may use it to the last
+ * page that the owner leaves them (in lowmem_reserve), and it adds nothing to the
+ * reserves of RAM.
  */
 static inline bool cdm_no_wmarks(struct zone *zone)
 {

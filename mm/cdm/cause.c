@@ -27,45 +27,55 @@
 #define CDM_CAUSE_MASK	0x0f
 #define CDM_USED	0x80	/* may hold what a tenant has written */
 
-/* A section of device memory: whose it is, and the bytes of its pages. */
-struct cdm_section {
-	struct cdm_memory *mem;
-	u8 bytes[PAGES_PER_SECTION];
-};
-
 /*
- * The sections by number. One is there from before its first page is online
- * until after the last one is gone.
+ * By number of the section: the registered range it is part of, and an array of
+ * the bytes of its pages. They are there from before its first page is online
+ * until after the last one is gone. Memory that another driver has added to a
+ * device node has neither.
  */
-static DEFINE_XARRAY(cdm_sections);
+static DEFINE_XARRAY(cdm_memory_by_section);
+static DEFINE_XARRAY(cdm_bytes_by_section);
 
-static struct cdm_section *cdm_section(unsigned long pfn)
-{
-	return xa_load(&cdm_sections, pfn_to_section_nr(pfn));
-}
-
+/* The byte of @pfn, which those of its section follow, or NULL. */
 static u8 *cdm_cause_byte(unsigned long pfn)
 {
-	struct cdm_section *section = cdm_section(pfn);
+	u8 *bytes = xa_load(&cdm_bytes_by_section, pfn_to_section_nr(pfn));
 
-	return section ? section->bytes + pfn % PAGES_PER_SECTION : NULL;
+	return bytes ? bytes + pfn % PAGES_PER_SECTION : NULL;
 }
 
 /* The registered range that @pfn is part of, or NULL. */
 struct cdm_memory *cdm_memory_of(unsigned long pfn)
 {
-	struct cdm_section *section = cdm_section(pfn);
-
-	return section ? section->mem : NULL;
+	return xa_load(&cdm_memory_by_section, pfn_to_section_nr(pfn));
 }
 
+static int cdm_section_add(struct cdm_memory *mem, unsigned long nr)
+{
+	u8 *bytes = kvzalloc(PAGES_PER_SECTION, GFP_KERNEL);
+
+	if (!bytes)
+		return -ENOMEM;
+	if (xa_err(xa_store(&cdm_bytes_by_section, nr, bytes, GFP_KERNEL))) {
+		kvfree(bytes);
+		return -ENOMEM;
+	}
+	return xa_err(xa_store(&cdm_memory_by_section, nr, mem, GFP_KERNEL));
+}
+
+/* None of the pages of @mem is online. */
 void cdm_causes_del(struct cdm_memory *mem)
 {
-	unsigned long nr = pfn_to_section_nr(PHYS_PFN(mem->range.start));
+	unsigned long first = pfn_to_section_nr(PHYS_PFN(mem->range.start));
 	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
+	unsigned long nr;
 
-	for (; nr <= last; nr++)
-		kvfree(xa_erase(&cdm_sections, nr));
+	for (nr = first; nr <= last; nr++)
+		xa_erase(&cdm_memory_by_section, nr);
+	/* Ops that are under way look at both. */
+	cdm_ops_drain();
+	for (nr = first; nr <= last; nr++)
+		kvfree(xa_erase(&cdm_bytes_by_section, nr));
 }
 
 /* Ranges consist of memory blocks, and these of sections. */
@@ -73,21 +83,13 @@ int cdm_causes_add(struct cdm_memory *mem)
 {
 	unsigned long nr = pfn_to_section_nr(PHYS_PFN(mem->range.start));
 	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
+	int ret = 0;
 
-	for (; nr <= last; nr++) {
-		struct cdm_section *section = kvzalloc(sizeof(*section),
-						       GFP_KERNEL);
-
-		if (section)
-			section->mem = mem;
-		if (!section || xa_err(xa_store(&cdm_sections, nr, section,
-						GFP_KERNEL))) {
-			kvfree(section);
-			cdm_causes_del(mem);
-			return -ENOMEM;
-		}
-	}
-	return 0;
+	for (; nr <= last && !ret; nr++)
+		ret = cdm_section_add(mem, nr);
+	if (ret)
+		cdm_causes_del(mem);
+	return ret;
 }
 
 enum cdm_cause cdm_cause(unsigned long pfn)
@@ -112,15 +114,16 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 	}
 }
 
-/* What the owner takes is still to be zeroed, if it was used: cdm_clean_pages(). */
+/*
+ * What the owner takes is still to be zeroed, if it was used: cdm_clean_pages().
+ * It is a block, and as such part of one section.
+ */
 static void cdm_set_owner(unsigned long pfn, unsigned long nr_pages)
 {
-	for (; nr_pages; pfn++, nr_pages--) {
-		u8 *byte = cdm_cause_byte(pfn);
+	u8 *byte = cdm_cause_byte(pfn);
 
-		if (byte)
-			*byte = (*byte & CDM_USED) | CDM_BY_OWNER;
-	}
+	for (; byte && nr_pages--; byte++)
+		*byte = (*byte & CDM_USED) | CDM_BY_OWNER;
 }
 
 static bool cdm_has_cause(const u8 *bytes, unsigned long nr_pages)
@@ -134,8 +137,8 @@ static bool cdm_has_cause(const u8 *bytes, unsigned long nr_pages)
 
 /*
  * Forget why the pages of a free block, which is part of one section, were in
- * use. Under the lock of the zone,
- * or they might have been taken again, and noted, since they were seen free.
+ * use. Under the lock of the zone, or they might have been taken again, and
+ * noted, since they were seen free.
  */
 void cdm_forget_cause(struct page *page, unsigned long nr_pages)
 {
@@ -189,7 +192,7 @@ static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
 		return CDM_EVICTED_BALANCE;
 	case MR_MEMORY_HOTPLUG:
 		return CDM_EVICTED_HOTPLUG;
-	case MR_CONTIG_RANGE:
+	case MR_CONTIG_RANGE:	/* alloc_contig_range() gets no device memory */
 		return CDM_EVICTED_RECALL;
 	case MR_LONGTERM_PIN:
 		return CDM_EVICTED_PIN;
@@ -282,19 +285,20 @@ static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 }
 
 /*
- * The owner gets these pages now, with nothing of a tenant in them. It is going
- * to write there itself, so they are to be zeroed again the next time.
+ * The owner gets this block of pages now, with nothing of a tenant in it. It is
+ * going to write there itself, so they are to be zeroed again the next time. Of
+ * pages without bytes nobody knows what they hold.
  */
-void cdm_clean_pages(unsigned long pfn, unsigned long nr_pages)
+void cdm_clean_pages(struct page *page, unsigned long nr_pages)
 {
-	unsigned long end_pfn = pfn + nr_pages;
+	u8 *bytes = cdm_cause_byte(page_to_pfn(page));
+	unsigned long i;
 
-	for (; pfn < end_pfn; pfn++) {
-		u8 *byte = cdm_cause_byte(pfn);
-
-		if (*byte & CDM_USED)
-			cdm_zero_page(pfn_to_page(pfn));
-		*byte |= CDM_USED;
+	for (i = 0; i < nr_pages; i++) {
+		if (!bytes || bytes[i] & CDM_USED)
+			cdm_zero_page(page + i);
+		if (bytes)
+			bytes[i] |= CDM_USED;
 	}
 }
 

@@ -447,7 +447,6 @@ static void cdm_leave(struct cdm_memory *mem)
 	memory_group_unregister(mem->mgid);
 	cdm_owner_leave(mem);
 	cdm_causes_del(mem);
-	cdm_ops_drain();
 	cdm_unclaim(mem);
 	/* Memory that another driver has added keeps the node fenced. */
 	if (cdm_node_in_use(mem->nid) ||

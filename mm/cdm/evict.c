@@ -23,7 +23,7 @@
  * A reference on the folio at @pfn, or NULL if the page is free. The reference
  * may turn out to be on something that is no tenant; then it cannot be isolated.
  */
-struct folio *cdm_get_folio(unsigned long pfn)
+static struct folio *cdm_get_folio(unsigned long pfn)
 {
 	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
@@ -42,11 +42,6 @@ struct folio *cdm_get_folio(unsigned long pfn)
 	return folio;
 }
 
-static bool cdm_is_owned(struct folio *folio)
-{
-	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
-}
-
 /* The pages from @pfn on that are free for sure, without a look at each. */
 static unsigned long cdm_nr_free_at(unsigned long pfn)
 {
@@ -60,6 +55,30 @@ static unsigned long cdm_nr_free_at(unsigned long pfn)
 }
 
 /*
+ * The first folio in use from *@pfn on, with a reference, or NULL if there is
+ * none before @end_pfn. *@pfn is then where to go on.
+ */
+struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn)
+{
+	while (*pfn < end_pfn) {
+		struct folio *folio = cdm_get_folio(*pfn);
+
+		cond_resched();
+		if (folio) {
+			*pfn = folio_pfn(folio) + folio_nr_pages(folio);
+			return folio;
+		}
+		*pfn += cdm_nr_free_at(*pfn);
+	}
+	return NULL;
+}
+
+static bool cdm_is_owned(struct folio *folio)
+{
+	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
+}
+
+/*
  * Isolate the used folios of the pageblock at *@pfn, which is then where to go
  * on. Returns the number of pages that were seen to have tenants.
  */
@@ -67,24 +86,16 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 				       unsigned long end_pfn,
 				       struct list_head *folios)
 {
-	unsigned long block_end = pageblock_end_pfn(*pfn);
 	unsigned long nr_used = 0;
+	struct folio *folio;
 
-	end_pfn = min(end_pfn, block_end);
-	while (*pfn < end_pfn) {
-		struct folio *folio = cdm_get_folio(*pfn);
-
-		if (!folio) {
-			*pfn += cdm_nr_free_at(*pfn);
-			continue;
-		}
+	end_pfn = min(end_pfn, pageblock_end_pfn(*pfn));
+	while ((folio = cdm_next_folio(pfn, end_pfn))) {
 		if (!cdm_is_owned(folio))
 			nr_used += folio_nr_pages(folio);
-		*pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		isolate_folio_to_list(folio, folios);
 		folio_put(folio);
 	}
-	cond_resched();
 	return nr_used;
 }
 
@@ -195,16 +206,11 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 {
 	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
 	unsigned long pfn = PHYS_PFN(range->start);
+	struct folio *folio;
 
-	while (pfn < end_pfn) {
-		struct folio *folio = cdm_get_folio(pfn);
-		unsigned long nr_pages;
+	while ((folio = cdm_next_folio(&pfn, end_pfn))) {
+		unsigned long nr_pages = folio_nr_pages(folio);
 
-		if (!folio) {
-			pfn++;
-			continue;
-		}
-		nr_pages = folio_nr_pages(folio);
 		if (cdm_is_owned(folio))
 			;	/* no tenant */
 		else if (cdm_is_pinned(folio))
@@ -213,9 +219,7 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 			evac->nr_no_ram += nr_pages;
 		else
 			evac->nr_busy += nr_pages;
-		pfn = folio_pfn(folio) + nr_pages;
 		folio_put(folio);
-		cond_resched();
 	}
 }
 

@@ -56,7 +56,7 @@ enum cdm_refusal {
  * @data: handed to @ops
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
- * @recall_pfn: where the next recall begins to evict; a hint
+ * @recall_pfn: where the next recall begins to evict; a hint, without a lock
  * @lost: the contents cannot be read any more
  * @suspended: no tenants, and the node is closed
  */
@@ -93,12 +93,22 @@ int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
 
+/* Pages that are handled at a time: as many as one page table maps. */
+#define CDM_BATCH	512
+
+/* What a walk of user memory finds at one address, with the PTL held. */
+typedef void (*cdm_visit_fn)(struct folio *folio, int *status, void *data);
+
 /* migrate.c */
+void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
+	      int *status, cdm_visit_fn visit, void *data);
+int cdm_check_range(const struct mm_struct *mm, unsigned long start,
+		    unsigned long size);
 int cdm_migrate_folios(struct list_head *folios, int nid,
 		       enum migrate_reason reason, unsigned int *nr_moved);
 
 /* evict.c */
-struct folio *cdm_get_folio(unsigned long pfn);
+struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved);
@@ -120,7 +130,7 @@ void cdm_ops_drain(void);
 int cdm_causes_add(struct cdm_memory *mem);
 void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
-void cdm_clean_pages(unsigned long pfn, unsigned long nr_pages);
+void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
 void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,

@@ -8,6 +8,7 @@
  */
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
+#include <linux/delay.h>
 #include <linux/huge_mm.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
@@ -21,9 +22,15 @@
 #include "../swap.h"
 #include "internal.h"
 
+/* Those who are just taking or freeing a page hold it for a moment. */
+#define CDM_LOSE_PASSES	10
+#define CDM_LOSE_PAUSE	10	/* ms between two of them */
+
+/* Of a huge page of hugetlb only the first one: the others may be read-only. */
 static void cdm_mark_poisoned(struct folio *folio, bool poisoned)
 {
-	long i, nr_pages = folio_nr_pages(folio);
+	long i, nr_pages = folio_test_hugetlb(folio) ? 1 :
+			   folio_nr_pages(folio);
 
 	for (i = 0; i < nr_pages; i++) {
 		if (poisoned)
@@ -203,8 +210,7 @@ static bool cdm_lose_mapped(struct folio *folio)
 	return saved;
 }
 
-/* Returns whether nobody has the folio any more, but for our reference. */
-static bool cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
+static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
 {
 	long nr_pages = folio_nr_pages(folio);
 	bool saved;
@@ -214,31 +220,24 @@ static bool cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
 		folio_free_swap(folio);
 	saved = cdm_lose_mapped(folio);
 	if (folio_mapped(folio) || folio_test_swapcache(folio))
-		return false;
+		return;
 	cdm_forget_file(folio, saved);
+	if (folio_mapping(folio))
+		return;
 	if (saved)
 		loss->nr_saved += nr_pages;
 	else
 		loss->nr_lost += nr_pages;
-	return true;
 }
 
-static unsigned long cdm_lose_at(unsigned long pfn, struct cdm_loss *loss)
+static void cdm_lose_folio(struct folio *folio, struct cdm_loss *loss)
 {
-	struct folio *folio = cdm_get_folio(pfn);
-	unsigned long next;
-
-	if (!folio)
-		return pfn + 1;
-	next = folio_pfn(folio) + folio_nr_pages(folio);
 	if (folio_mapped(folio) || folio_mapping(folio) ||
 	    folio_test_swapcache(folio)) {
 		folio_lock(folio);
 		cdm_lose_locked(folio, loss);
 		folio_unlock(folio);
 	}
-	folio_put(folio);
-	return next;
 }
 
 static unsigned long cdm_count_used(const struct range *range)
@@ -246,20 +245,28 @@ static unsigned long cdm_count_used(const struct range *range)
 	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
 	unsigned long pfn = PHYS_PFN(range->start);
 	unsigned long nr_used = 0;
+	struct folio *folio;
 
-	while (pfn < end_pfn) {
-		struct folio *folio = cdm_get_folio(pfn);
-
-		if (!folio) {
-			pfn++;
-			continue;
-		}
+	while ((folio = cdm_next_folio(&pfn, end_pfn))) {
 		nr_used += folio_nr_pages(folio);
-		pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		folio_put(folio);
-		cond_resched();
 	}
 	return nr_used;
+}
+
+static void cdm_lose_pass(const struct range *range, struct cdm_loss *loss)
+{
+	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
+	unsigned long pfn = PHYS_PFN(range->start);
+	struct folio *folio;
+
+	lru_add_drain_all();
+	while ((folio = cdm_next_folio(&pfn, end_pfn))) {
+		cdm_lose_folio(folio, loss);
+		folio_put(folio);
+	}
+	lru_add_drain_all();
+	loss->nr_left = cdm_count_used(range);
 }
 
 /*
@@ -268,14 +275,11 @@ static unsigned long cdm_count_used(const struct range *range)
  */
 void cdm_lose_range(const struct range *range, struct cdm_loss *loss)
 {
-	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
-	unsigned long pfn = PHYS_PFN(range->start);
+	int i;
 
-	lru_add_drain_all();
-	while (pfn < end_pfn) {
-		pfn = cdm_lose_at(pfn, loss);
-		cond_resched();
+	cdm_lose_pass(range, loss);
+	for (i = 1; loss->nr_left && i < CDM_LOSE_PASSES; i++) {
+		msleep(CDM_LOSE_PAUSE);
+		cdm_lose_pass(range, loss);
 	}
-	lru_add_drain_all();
-	loss->nr_left = cdm_count_used(range);
 }

@@ -62,6 +62,15 @@ static unsigned long cdm_to_keep(unsigned long nr_pages)
 	return nr_pages ? nr_pages + cdm_margin() : 0;
 }
 
+/* Memory that another driver has added to the node is counted for nobody. */
+static void cdm_count_owned(struct page *page, long nr_pages)
+{
+	struct cdm_memory *mem = cdm_memory_of(page_to_pfn(page));
+
+	if (mem)
+		atomic_long_add(nr_pages, &mem->nr_owned);
+}
+
 /**
  * cdm_alloc_pages - allocate device memory for the owner itself
  * @mem: from cdm_register_memory()
@@ -77,7 +86,6 @@ static unsigned long cdm_to_keep(unsigned long nr_pages)
 struct page *cdm_alloc_pages(struct cdm_memory *mem, unsigned int order)
 {
 	struct page *page;
-	unsigned long pfn;
 
 	page = __alloc_pages_noprof(CDM_OWNER_GFP | (order ? __GFP_COMP : 0),
 				    order, mem->nid,
@@ -85,9 +93,8 @@ struct page *cdm_alloc_pages(struct cdm_memory *mem, unsigned int order)
 	if (!page)
 		return NULL;
 	clear_page_pfmemalloc(page);
-	pfn = page_to_pfn(page);
-	cdm_clean_pages(pfn, 1UL << order);
-	atomic_long_add(1L << order, &cdm_memory_of(pfn)->nr_owned);
+	cdm_clean_pages(page, 1UL << order);
+	cdm_count_owned(page, 1L << order);
 	return page;
 }
 EXPORT_SYMBOL_GPL(cdm_alloc_pages);
@@ -105,8 +112,7 @@ EXPORT_SYMBOL_GPL(cdm_alloc_pages);
 void cdm_free_pages(struct cdm_memory *mem, struct page *page,
 		    unsigned int order)
 {
-	atomic_long_sub(1L << order,
-			&cdm_memory_of(page_to_pfn(page))->nr_owned);
+	cdm_count_owned(page, -(1L << order));
 	__free_pages(page, order);
 }
 EXPORT_SYMBOL_GPL(cdm_free_pages);
@@ -146,14 +152,14 @@ static void cdm_room_lap(struct cdm_room *room, int error)
 		msleep(CDM_RECALL_PAUSE);
 	lru_add_drain_all();
 	room->moved = false;
-	mem->recall_pfn = PHYS_PFN(mem->range.start);
+	WRITE_ONCE(mem->recall_pfn, PHYS_PFN(mem->range.start));
 }
 
 /* Evict from the next pageblock that has a tenant who can go. */
 static void cdm_room_evict(struct cdm_room *room)
 {
 	unsigned long end_pfn = PHYS_PFN(room->mem->range.end) + 1;
-	unsigned long nr_used, pfn = room->mem->recall_pfn;
+	unsigned long nr_used, pfn = READ_ONCE(room->mem->recall_pfn);
 	unsigned int nr_moved = 0;
 	int ret = 0;
 
@@ -161,7 +167,7 @@ static void cdm_room_evict(struct cdm_room *room)
 	       !time_after_eq(jiffies, room->deadline))
 		ret = cdm_evict_block(&pfn, end_pfn, MR_CONTIG_RANGE, &nr_used,
 				      &nr_moved);
-	room->mem->recall_pfn = pfn;
+	WRITE_ONCE(room->mem->recall_pfn, pfn);
 	room->nr_evicted += nr_moved;
 	room->moved |= nr_moved;
 	if (room->recall)
