@@ -162,6 +162,8 @@ int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
 		      unsigned long size, int nid, int *status);
 void cdm_migrate_start(struct cdm_migration *migration);
 void cdm_migrate_cancel(struct cdm_migration *migration);
+int cdm_report_accesses(struct mm_struct *mm, unsigned long start,
+			unsigned long size, unsigned long nr);
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes);
 

@@ -26,9 +26,6 @@
 #include "../internal.h"
 #include "internal.h"
 
-/* Pages that are unmapped at a time: as many as one page table maps. */
-#define CDM_BATCH	512
-
 /*
  * NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. A device
  * that is full stays as it is: reclaim there would evict what the same call has
@@ -84,17 +81,13 @@ static bool cdm_in_place(int node, int nid)
 	return nid == NUMA_NO_NODE ? !cdm_node(node) : node == nid;
 }
 
-/* What a walk of user memory finds at one address, with the PTL held. */
-typedef void (*cdm_visit_fn)(struct folio *folio, int *status, void *data);
-
 /*
  * Visit the folio of each page of [@start, @start + @nr_pages pages); where
  * there is none, the page's @status says why: -EFAULT for no or unmigratable
  * mapping and the zero page, -ENOENT for nothing present.
  */
-static void cdm_walk(struct mm_struct *mm, unsigned long start,
-		     unsigned int nr_pages, int *status, cdm_visit_fn visit,
-		     void *data)
+void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
+	      int *status, cdm_visit_fn visit, void *data)
 {
 	struct vm_area_struct *vma = NULL;
 	unsigned int i;
@@ -133,7 +126,19 @@ struct cdm_collect {
 	struct folio *last;	/* a large folio is met once a page */
 	unsigned int nr_missed;	/* could not be isolated */
 	int nid;
+	int error;		/* of the migration */
 };
+
+/*
+ * Page cache that others have mapped, too, such as the code of a library, does
+ * not go to a device because one process wants it: the others would lose it with
+ * the device.
+ */
+static bool cdm_may_move(struct folio *folio, int nid)
+{
+	return !cdm_node(nid) || !folio_is_file_lru(folio) ||
+	       !folio_likely_mapped_shared(folio);
+}
 
 static void cdm_visit_collect(struct folio *folio, int *status, void *data)
 {
@@ -143,8 +148,24 @@ static void cdm_visit_collect(struct folio *folio, int *status, void *data)
 	if (folio == collect->last || cdm_in_place(*status, collect->nid))
 		return;
 	collect->last = folio;
+	if (!cdm_may_move(folio, collect->nid))
+		return;
 	if (!isolate_folio_to_list(folio, &collect->folios))
 		collect->nr_missed++;
+}
+
+/* Where the page is in the end, or why it is not where it should be. */
+static void cdm_visit_result(struct folio *folio, int *status, void *data)
+{
+	const struct cdm_collect *collect = data;
+
+	*status = folio_nid(folio);
+	if (cdm_in_place(*status, collect->nid))
+		return;
+	if (!cdm_may_move(folio, collect->nid))
+		*status = -EACCES;
+	else
+		*status = collect->error == -ENOMEM ? -ENOMEM : -EBUSY;
 }
 
 static void cdm_collect(struct mm_struct *mm, unsigned long start,
@@ -169,7 +190,6 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		.nid = nid,
 	};
 	unsigned int i, nr_moved, nr_left = 0;
-	int ret;
 
 	cdm_collect(mm, start, nr_pages, status, &collect);
 	if (collect.nr_missed) {
@@ -177,21 +197,20 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		lru_add_drain_all();
 		cdm_collect(mm, start, nr_pages, status, &collect);
 	}
-	ret = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE, &nr_moved);
+	collect.error = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE,
+					   &nr_moved);
 
-	cdm_walk(mm, start, nr_pages, status, cdm_visit_nid, NULL);
-	for (i = 0; i < nr_pages; i++) {
-		if (status[i] < 0 || cdm_in_place(status[i], nid))
-			continue;
-		status[i] = ret == -ENOMEM ? -ENOMEM : -EBUSY;
-		nr_left++;
-	}
-	trace_cdm_migrate(start, nr_pages, nid, nr_moved, nr_left, ret);
+	cdm_walk(mm, start, nr_pages, status, cdm_visit_result, &collect);
+	for (i = 0; i < nr_pages; i++)
+		nr_left += status[i] < 0 && status[i] != -EFAULT &&
+			   status[i] != -ENOENT;
+	trace_cdm_migrate(start, nr_pages, nid, nr_moved, nr_left,
+			  collect.error);
 	return nr_left;
 }
 
-static int cdm_check_range(const struct mm_struct *mm, unsigned long start,
-			   unsigned long size)
+int cdm_check_range(const struct mm_struct *mm, unsigned long start,
+		    unsigned long size)
 {
 	if (!size || !PAGE_ALIGNED(start) || !PAGE_ALIGNED(size))
 		return -EINVAL;
@@ -279,11 +298,12 @@ static int cdm_migrate(const struct cdm_migration *migration)
  *	folio the node nearest to where it is
  * @status: NULL, or one entry a page: the node where the page is in the end,
  *	-ENOENT if there is none at the address, -EFAULT if nothing migratable
- *	is mapped there, -EBUSY if it could not be moved (pinned, say), -ENOMEM
- *	if there was no memory on the node
+ *	is mapped there, -EBUSY if it could not be moved (pinned, say), -EACCES
+ *	for page cache that others have mapped, too, and that does not go to a
+ *	device, -ENOMEM if there was no memory on the node
  *
- * Moves anonymous, shmem and mapped file folios, private and shared ones. What
- * is not present is not faulted in. Folios that cannot be moved stay where they
+ * Moves anonymous, shmem and mapped file folios, private and shared ones, but for
+ * shared page cache to a device. What is not present is not faulted in. Folios that cannot be moved stay where they
  * are, fully usable, and do not keep the others from moving. A fatal signal
  * ends the call between two batches.
  *

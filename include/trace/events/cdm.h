@@ -38,6 +38,32 @@ TRACE_EVENT(cdm_migrate,
 		  __entry->nr_moved, __entry->nr_left, __entry->ret)
 );
 
+TRACE_EVENT(cdm_access,
+
+	TP_PROTO(unsigned long start, unsigned long nr_pages, unsigned long nr,
+		 unsigned long nr_used),
+
+	TP_ARGS(start, nr_pages, nr, nr_used),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, start)
+		__field(unsigned long, nr_pages)
+		__field(unsigned long, nr)
+		__field(unsigned long, nr_used)
+	),
+
+	TP_fast_assign(
+		__entry->start = start;
+		__entry->nr_pages = nr_pages;
+		__entry->nr = nr;
+		__entry->nr_used = nr_used;
+	),
+
+	TP_printk("start=%#lx nr_pages=%lu nr=%lu nr_used=%lu",
+		  __entry->start, __entry->nr_pages, __entry->nr,
+		  __entry->nr_used)
+);
+
 TRACE_EVENT(cdm_evacuate,
 
 	TP_PROTO(u64 start, u64 size, unsigned long nr_moved,
@@ -139,7 +165,7 @@ TRACE_EVENT(cdm_lose,
 			 { 2, "kernel" }, { 3, "narrowed" },		\
 			 { 4, "cpuset" }, { 5, "file" }, { 6, "online" })
 
-TRACE_EVENT(cdm_place,
+DECLARE_EVENT_CLASS(cdm_pages,
 
 	TP_PROTO(int nid, unsigned long pfn, unsigned long nr_pages, int cause),
 
@@ -164,25 +190,18 @@ TRACE_EVENT(cdm_place,
 		  show_cdm_cause(__entry->cause))
 );
 
-TRACE_EVENT(cdm_evict,
+DEFINE_EVENT(cdm_pages, cdm_place,
+
+	TP_PROTO(int nid, unsigned long pfn, unsigned long nr_pages, int cause),
+
+	TP_ARGS(nid, pfn, nr_pages, cause)
+);
+
+DEFINE_EVENT_PRINT(cdm_pages, cdm_evict,
 
 	TP_PROTO(int nid, unsigned long pfn, unsigned long nr_pages, int cause),
 
 	TP_ARGS(nid, pfn, nr_pages, cause),
-
-	TP_STRUCT__entry(
-		__field(int, nid)
-		__field(unsigned long, pfn)
-		__field(unsigned long, nr_pages)
-		__field(int, cause)
-	),
-
-	TP_fast_assign(
-		__entry->nid = nid;
-		__entry->pfn = pfn;
-		__entry->nr_pages = nr_pages;
-		__entry->cause = cause;
-	),
 
 	TP_printk("nid=%d pfn=%#lx nr_pages=%lu cause=%s",
 		  __entry->nid, __entry->pfn, __entry->nr_pages,
