@@ -31,6 +31,8 @@ for f in default base off debug; do
 		stage "style" "$TOOLS/style.sh"
 		stage "kunit" "$TOOLS/kunit.sh"
 		stage "harness" "$TOOLS/harness.sh"
+		stage "accelerator" check "accelerator" "$BUILD/accelerator/accel-selftest"
+		stage "library" check "library" "$BUILD/lib/check"
 		stage "selftests" "$TOOLS/selftest.sh"
 		stage "demo" check "demo" "$TOOLS/demo.sh"
 		;;

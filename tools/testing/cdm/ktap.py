@@ -19,6 +19,8 @@ import sys
 PLAN = re.compile(r"1\.\.(\d+)(?:\s+# SKIP\s*(.*))?$")
 RESULT = re.compile(r"(ok|not ok) (\d+)(?:\s+-)?\s*(.*?)(?:\s+# (SKIP|TODO|XFAIL)\b\s*(.*))?$",
                     re.IGNORECASE)
+# What the harness says of an expectation that is not met.
+CAUSE = re.compile(r"# ([a-z0-9_]+\.[ch]:\d+:.*)")
 SKIP_STATUS = 4
 
 
@@ -46,11 +48,13 @@ class Report:
 
 def block(lines, name, report):
     """Parse one level of KTAP. Returns its verdicts, without those of children."""
-    plan, seen, verdicts, children = None, 0, [], []
+    plan, seen, verdicts, children, cause = None, 0, [], [], ""
     for line in lines + [""]:
         if line.startswith("    "):
             children.append(line[4:])
             continue
+        if (match := CAUSE.match(line)) and not cause:
+            cause = match[1]
         if line.startswith("Bail out!"):
             report.add("not ok", name, line)
             verdicts.append("not ok")
@@ -73,9 +77,10 @@ def block(lines, name, report):
             if any(map(str.strip, children)):
                 below = block(children, f"{name}: {case}", report)
             if not below or (verdict == "not ok" and "not ok" not in below):
-                report.case(verdict, f"{name}: {case}", match[5] or "")
+                report.case(verdict, f"{name}: {case}",
+                            match[5] or (cause if verdict == "not ok" else ""))
             verdicts.append(verdict)
-            children = []
+            children, cause = [], ""
     if plan is None:
         report.add("not ok", name, "no plan")
     elif plan != seen:

@@ -4,7 +4,8 @@
 # driver. Those of the accelerator (accel_*) need its driver, the others the test
 # driver.
 # Environment: FLAVOUR, TOPOLOGY (default: single, two, plain, and frontier with
-# the accelerators only; debug: two and plain), TESTS.
+# the accelerators only; debug: two and plain), TESTS, MACHINES (how many to run
+# at a time; default: one for each CPU, for most tests keep one CPU busy).
 # On flavour base only the fence tests run (those named after a row of the
 # contract, as F3_tmpfs), and each must fail: so it can see a leak.
 set -euo pipefail
@@ -73,8 +74,9 @@ arguments() {
 guest_command() {
 	local p
 	for p in "$@"; do
-		echo "echo; echo '#cdm begin $p'; $PROGRAMS/$p $(arguments "$p")"
-		echo "status=\$?; echo; echo \"#cdm end $p \$status\""
+		echo "echo; echo '#cdm begin $p'; since=\$SECONDS"
+		echo "$PROGRAMS/$p $(arguments "$p") 2>&1; status=\$?"
+		echo "echo; echo \"#cdm end $p \$status \$((SECONDS - since))\""
 	done
 }
 
@@ -98,17 +100,17 @@ boot() {
 	return "$status"
 }
 
-# run_driver TOPOLOGY DRIVER OUT: a program that takes the machine down must not
-# hide those after it.
+# run_driver TOPOLOGY DRIVER: a program that takes the machine down must not hide
+# those after it.
 run_driver() {
-	local topology=$1 out=$3.$2 todo rest part=0 status
+	local topology=$1 out=$WORK/$1.$2 todo rest part=0 status
 	todo=$(programs "$topology" "$2")
 	while [[ -n $todo ]]; do
 		part=$((part + 1))
 		status=0
 		# shellcheck disable=SC2086
 		boot "$topology" "$out.$part" $todo || status=$?
-		cat "$out.$part" >>"$3.ktap"
+		cat "$out.$part" >>"$out.ktap"
 		((status == 98 || status == 124)) || break
 		rest=$(sed '0,/^'"$(grep '^#cdm begin' "$out.$part" | tail -1 | cut -d' ' -f3)"'$/d' <<<"$todo")
 		[[ $rest != "$todo" ]] || break
@@ -116,13 +118,24 @@ run_driver() {
 	done
 }
 
-run_topology() {
+# run TOPOLOGY...: MACHINES at a time.
+run() {
+	local t driver
+	for t in "$@"; do
+		for driver in cdm_test cdm_accel; do
+			(($(jobs -rp | wc -l) < MACHINES)) || wait -n || true
+			: >"$WORK/$t.$driver.ktap"
+			run_driver "$t" "$driver" &
+		done
+	done
+	wait
+}
+
+report() {
 	local topology=$1 out=$WORK/$1
 	report_left_out "$topology"
-	: >"$out.ktap"
-	run_driver "$topology" cdm_test "$out"
-	run_driver "$topology" cdm_accel "$out"
-	[[ -n $leaks ]] || grep -hE '^# [a-z_]*\.[ch]:[0-9]+:' "$out".*.err | sed 's/^#/   /' || true
+	cat "$out".*.ktap >"$out.ktap"
+	awk '/^#cdm end/ { printf "   %4d s %s\n", $5, $3 }' "$out.ktap"
 	# shellcheck disable=SC2046
 	python3 "$TOOLS/ktap.py" $leaks "$FLAVOUR/$topology/" $(programs "$topology") <"$out.ktap" |
 		while read -r line; do result "$line"; done
@@ -131,6 +144,7 @@ run_topology() {
 }
 
 start_results
+MACHINES=${MACHINES:-$(nproc)}
 mkdir -p "$BUILD/run"
 WORK=$(mktemp -d "$BUILD/run/XXXXXX")
 trap 'rm -rf "$WORK" ${OWN_RESULTS:+"$RESULTS"}' EXIT
@@ -141,7 +155,9 @@ debug) topologies=${TOPOLOGY:-two plain} ;;
 *) topologies=${TOPOLOGY:-single two plain frontier} ;;
 esac
 [[ -n $(programs any) ]] || die "no selftests are built"
+# shellcheck disable=SC2086
+run $topologies
 for t in $topologies; do
-	run_topology "$t"
+	report "$t"
 done
 finish

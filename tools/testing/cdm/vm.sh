@@ -66,12 +66,11 @@ stretches() {
 	((low == size)) || echo "$(((start + low + 2048) << 20)) $((size - low)) $((low << 20))"
 }
 
-# Memory that an accelerator shares is in files, which have no name for long.
 memory_backend() {
-	if [[ -z $SHARED ]]; then
+	if [[ -z ${memory[$1]:-} ]]; then
 		echo "-object memory-backend-ram,id=mem$1,size=${mib[$1]}M"
 	else
-		echo "-object memory-backend-file,id=mem$1,size=${mib[$1]}M,share=on,mem-path=$SHARED/mem$1"
+		echo "-object memory-backend-file,id=mem$1,size=${mib[$1]}M,share=on,mem-path=${memory[$1]}"
 	fi
 }
 
@@ -123,34 +122,39 @@ memmap_parameters() {
 	done
 }
 
+# The memory that accelerators share is in files that have no name: however this
+# ends, they are gone with it. Where they are depends on the room.
+share_memory() {
+	local n fd file where=/dev/shm need=$(($(IFS=+; echo "${mib[*]}") + 64))
+	[[ $(df -m --output=avail $where 2>/dev/null | tail -1) -gt $need ]] || where=$RUN
+	for n in "${!kind[@]}"; do
+		file=$(mktemp "$where/cdm.XXXXXX")
+		exec {fd}<>"$file"
+		rm "$file"
+		memory[n]=/proc/$$/fd/$fd
+		truncate -s "${mib[n]}M" "${memory[n]}"
+	done
+}
+
 # An accelerator for each device node, one process each; and how QEMU finds them.
 start_accelerators() {
-	local n pa size offset maps=() need
-	need=$(($(IFS=+; echo "${mib[*]}") + 64))
-	SHARED=$(mktemp -d /dev/shm/cdm.XXXXXX 2>/dev/null) && room "$need" ||
-		SHARED=$(mktemp -d "$RUN/memory.XXXXXX")
+	local n pa size offset maps=()
 	for n in "${!kind[@]}"; do
-		truncate -s "${mib[n]}M" "$SHARED/mem$n"
 		while read -r pa size offset; do
-			maps+=(--map "$pa:$((size << 20)):$SHARED/mem$n:$offset")
+			maps+=(--map "$pa:$((size << 20)):${memory[n]}:$offset")
 		done < <(stretches "$n")
 	done
 	for n in $(nodes device); do
 		read -r pa size _ < <(stretches "$n")
-		"$BUILD/accelerator/cdm-accel" --socket "$SHARED/socket$n" \
+		"$BUILD/accelerator/cdm-accel" --socket "$RUN/socket$n" \
 			--mem "$pa:$((size << 20))" "${maps[@]}" </dev/null >>"$CONSOLE" 2>&1 &
-		ACCELERATORS+="-chardev socket,path=$SHARED/socket$n,id=accel$n "
+		ACCELERATORS+="-chardev socket,path=$RUN/socket$n,id=accel$n "
 		ACCELERATORS+="-device ivshmem-doorbell,vectors=4,chardev=accel$n "
 	done
 	for n in $(nodes device); do
-		timeout 10 sh -c "until [ -S $SHARED/socket$n ]; do sleep 0.05; done" ||
+		timeout 10 sh -c "until [ -S $RUN/socket$n ]; do sleep 0.05; done" ||
 			die "the accelerator did not start, see ${CONSOLE#"$TOP"/}"
 	done
-}
-
-# room MIB: is there so much in $SHARED?
-room() {
-	[[ $(df -m --output=avail "$SHARED" | tail -1) -gt $1 ]] || ! rm -rf "$SHARED"
 }
 
 # An emulated CPU may be slow without being stuck.
@@ -208,7 +212,7 @@ write_script() {
 read_topology
 ACCEL=${ACCEL:-$(accelerator)}
 DRIVER=${CDM_DRIVER:-cdm_test}
-SHARED='' ACCELERATORS=''
+memory=() ACCELERATORS=''
 [[ $DRIVER == cdm_test || $DRIVER == cdm_accel ]] || die "no owner driver '$DRIVER'"
 if [[ $ACCEL == kvm ]]; then
 	cpu="-accel kvm -cpu host"
@@ -221,7 +225,7 @@ fi
 
 mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
-trap 'rm -rf "$RUN" ${SHARED:+"$SHARED"}' EXIT
+trap 'rm -rf "$RUN"' EXIT
 CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
 find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
@@ -229,7 +233,10 @@ write_script >"$RUN/guest.sh"
 truncate -s "${DISK_MIB}M" "$RUN/disk"
 echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
 
-[[ $DRIVER != cdm_accel || -z $(nodes device) ]] || start_accelerators
+if [[ $DRIVER == cdm_accel && -n $(nodes device) ]]; then
+	share_memory
+	start_accelerators
+fi
 
 # shellcheck disable=SC2054,SC2206,SC2207
 qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)

@@ -701,11 +701,34 @@ static long block_of(int pagemap, const char *addr)
  */
 #define OFFLINE_BLOCKS	12
 #define MAX_BLOCKS	4096
+#define OFFLINE_SECONDS	60
 
+static void interrupt(int sig)
+{
+}
+
+/* Write "offline"; the kernel tries until a signal comes. */
+static bool try_offline(const char *state)
+{
+	struct sigaction sa = { .sa_handler = interrupt };
+	bool done;
+
+	sigaction(SIGALRM, &sa, NULL);
+	alarm(OFFLINE_SECONDS);
+	done = !cdm_write(state, "offline");
+	alarm(0);
+	return done;
+}
+
+/*
+ * Empty one of the blocks that our pages are in, and take it offline if there is
+ * nothing else in it.
+ */
 static bool offline_a_block(char *state, const char *addr, size_t size)
 {
 	static int ours[MAX_BLOCKS];
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	long moved = cdm_vmstat("pgmigrate_success");
 	bool done = false;
 
 	for (size_t off = 0; off < size; off += HPAGE)
@@ -716,11 +739,12 @@ static bool offline_a_block(char *state, const char *addr, size_t size)
 			continue;
 		snprintf(state, KNOB_LEN,
 			 "/sys/devices/system/memory/memory%d/state", i);
-		done = !cdm_write(state, "offline");
+		done = try_offline(state);
 	}
 	if (!done)
 		state[0] = 0;
-	return done;
+	moved = cdm_vmstat("pgmigrate_success") - moved;
+	return done || moved >= block_size() / PAGE / 2;
 }
 
 /* What has to make room is easy to reclaim, or this takes minutes. */
