@@ -39,35 +39,34 @@ void cpu_result(const void *data, size_t size, struct result *result)
 	cpu_histogram(data, size, result->counts);
 }
 
-/* The first job takes the data to the device, the others find it there. */
+/* The first job brings the data to the device, the others find it there. */
 void device_result(const void *data, size_t size, struct result *result)
 {
-	struct cdm_test_compute job = {
-		.addr = (uintptr_t)data,
-		.size = size,
-		.out = (uintptr_t)result->counts,
-		.nid = device_nid(),
-		.op = CDM_TEST_HISTOGRAM,
-	};
+	struct cdm_accel *dev = device_queue();
+	__u32 id;
+	int err;
 
-	device_compute(&job);
-	job.nid = CDM_TEST_NID_STAY;
-	job.op = CDM_TEST_SUM;
-	device_compute(&job);
-	result->sum = job.result;
+	memset(result, 0, sizeof(*result));
+	err = cdm_accel_histogram(dev, data, size, result->counts, &id);
+	device_finish(err, &id);
+	err = cdm_accel_sum(dev, data, size, &id);
+	result->sum = device_finish(err, &id);
 }
 
-void device_add(void *data, size_t size, __u64 term)
+void device_copy(void *dst, const void *src, size_t size)
 {
-	struct cdm_test_compute job = {
-		.addr = (uintptr_t)data,
-		.size = size,
-		.arg = term,
-		.nid = CDM_TEST_NID_STAY,
-		.op = CDM_TEST_ADD,
-	};
+	__u32 id;
+	int err = cdm_accel_copy(device_queue(), dst, src, size, &id);
 
-	device_compute(&job);
+	device_finish(err, &id);
+}
+
+__u64 device_crc32(const void *data, size_t size)
+{
+	__u32 id;
+	int err = cdm_accel_crc32(device_queue(), data, size, &id);
+
+	return device_finish(err, &id);
 }
 
 int equal_counts(const struct result *a, const struct result *b)

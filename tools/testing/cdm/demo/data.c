@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,13 +40,28 @@ void read_data(const char *path, void *data, size_t size)
 	close(fd);
 }
 
-/* A part of malloc()'s memory, with no neighbours on its pages. */
+/* A part of malloc()'s memory, with no neighbours that move along. */
 void *allocate(size_t size)
 {
-	void *data = aligned_alloc(PAGE, size);
+	void *data = aligned_alloc(PIECE, (size + PIECE - 1) / PIECE * PIECE);
 
 	if (!data)
 		die("malloc");
+	return data;
+}
+
+/* A mapping with no neighbours that move along. */
+void *map(size_t size, int prot, int flags, int fd)
+{
+	char *room = mmap(NULL, size + PIECE, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *data = MAP_FAILED;
+
+	if (room != MAP_FAILED)
+		data = mmap(room + -(uintptr_t)room % PIECE, size, prot,
+			    flags | MAP_FIXED, fd, 0);
+	if (data == MAP_FAILED)
+		die("mmap");
 	return data;
 }
 

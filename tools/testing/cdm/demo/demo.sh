@@ -11,7 +11,8 @@ BUILD=${CDM_BUILD:-$TOP/build}
 ARCHIVE=${1:-$BUILD/dl/linux-source-6.12.tar.xz}
 TOUR=$BUILD/demo/tour
 NODES=/sys/devices/system/node
-BUFFER_MIB=128 TEXT_MIB=16 FILE_MIB=128 SORT_MIB=16 HOME_MIB=16
+BUFFER_MIB=128 TEXT_MIB=8 FILE_MIB=128 SORT_MIB=16 HOME_MIB=16
+LIBRARY=$BUILD/lib MATRIX=512
 
 WORK=$(mktemp -d /tmp/tour.XXXXXX)
 export LC_ALL=C TOUR_CLAIMS=$WORK/claims TOUR_PART=0
@@ -95,8 +96,9 @@ the_machine() {
 	printf '\nGuided tour of a coherent device memory node, on Linux %s\n' "$(uname -r)"
 	part 1 "What the machine has"
 	text <<-END
-	Node $RAM is ordinary RAM. Node $DEVICE is the memory of a device: the CPUs can address it, but
-	the kernel gives it only to those who ask for this node by its number.
+	Node $RAM is ordinary RAM. Node $DEVICE is the memory of an accelerator: the CPUs can address
+	it, but the kernel gives it only to those who ask for this node by its number. The device
+	itself is a process on the host; to the machine it is a PCI function that shares its memory.
 
 	END
 	dollar numactl -H
@@ -128,8 +130,9 @@ five_steps() {
 	part 2 "Five steps: the data goes where the computing is"
 	text <<-END
 	A program allocates memory, the CPU computes on it, the device computes on it, the CPU goes
-	on, the memory is released. There is one set of pointers and no copying in the program: when
-	the device computes, its driver moves the pages; the CPU then reads and writes them there.
+	on, the memory is released. There is one set of pointers and nothing in the program that moves
+	data: the page faults of the device bring the pages to it; the CPU then reads and writes them
+	there.
 	Data: ${ARCHIVE##*/}, the first $BUFFER_MIB MiB, and $TEXT_MIB MiB of the text in it.
 	END
 	tour buffer "$ARCHIVE" $BUFFER_MIB
@@ -266,12 +269,42 @@ sort_migrated() {
 	end_sort
 }
 
+# How many jobs the device has done since it was started.
+jobs_done() {
+	awk '$1 == "jobs" { print $2 }' /sys/kernel/debug/cdm_accel/*/stats
+}
+
+# run_matrix CLAIM JOBS VARIABLE=VALUE... PROGRAM ARGUMENT
+run_matrix() {
+	local before jobs out status=0
+	before=$(jobs_done)
+	dollar "${@:3}"
+	out=$(cd "$LIBRARY" && env "${@:3}" 2>&1) || status=$?
+	echo "${out//$'\n'/$'\n'    }" | sed '1s/^/    /'
+	jobs=$(($(jobs_done) - before))
+	check "$1" "jobs of the device: $jobs; ${out##*$'\n'}" \
+		test "$status $jobs" = "0 $2"
+}
+
+another_library() {
+	echo
+	text <<-END
+	matrix multiplies matrices by cblas_sgemm() and checks the product. It is linked with a
+	library that computes on the CPU; another one with the same function uses the device.
+
+	END
+	run_matrix "matrix: computed by the CPU" 0 ./matrix $MATRIX
+	run_matrix "LD_PRELOAD: computed by the device" 1 \
+		LD_PRELOAD=./libcdm_blas.so CDM_BLAS_VERBOSE=1 ./matrix $MATRIX
+	show_claims
+}
+
 unmodified_programs() {
 	local results states
 	SORT=(sort -S 96M --parallel=1)
-	part 3 "Unmodified programs: name the node and get it, name all nodes and stay in RAM"
+	part 3 "Unmodified programs: on the memory of the device, and on the device"
 	text <<-END
-	Debian's sort, on $SORT_MIB MiB of the text. It is looked at when it has read all its input.
+	Debian's sort, on $SORT_MIB MiB of text. It is looked at when it has read all its input.
 	Its files are program and libraries; a few pages of them it wrote to and has copies of.
 
 	END
@@ -288,6 +321,7 @@ unmodified_programs() {
 	check "all three sort alike" "SHA-256 ${results//$'\n'/, }..., exit status ${states//$'\n'/, }" \
 		test "${#results} $states" = "16 0"
 	show_claims
+	another_library
 }
 
 # 4. Pressure
@@ -317,8 +351,8 @@ memory_pressure() {
 coming_home() {
 	part 5 "The device goes away, and comes back"
 	text <<-END
-	A process has data on the device when its driver takes the node away. The pages must come
-	home to RAM, where the process finds them at the same addresses.
+	A process has data on the device when its driver is unbound. The pages must come home to RAM,
+	where the process finds them at the same addresses.
 	END
 	tour home "$ARCHIVE" $HOME_MIB
 	show_claims
@@ -335,7 +369,8 @@ summary() {
 	((failed == 0 && total > 0))
 }
 
-for file in "$TOUR" "$ARCHIVE" $NODES/has_coherent_device /dev/cdm_test; do
+for file in "$TOUR" "$ARCHIVE" "$LIBRARY"/{matrix,libcdm_blas.so} \
+	$NODES/has_coherent_device /dev/cdm_accel0; do
 	[[ -e $file ]] || { echo "demo.sh: $file is missing" >&2; exit 1; }
 done
 RAM=${CDM_RAM_NODES-$(<$NODES/has_memory)}
@@ -344,7 +379,7 @@ if [[ ! $RAM =~ ^[0-9]+$ || ! $DEVICE =~ ^[0-9]+$ ]]; then
 	echo "demo.sh: needs one RAM node and one device node, not '$RAM' and '$DEVICE'" >&2
 	exit 1
 fi
-xz -dc "$ARCHIVE" 2>/dev/null | head -c ${TEXT_MIB}M >"$WORK/text"
+xz -dc "$ARCHIVE" 2>/dev/null | head -c ${SORT_MIB}M >"$WORK/text"
 
 the_machine
 five_steps

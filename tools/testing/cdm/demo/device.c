@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guided tour: what is asked of the driver and of the nodes.
+ * The guided tour: what is asked of the device and of the nodes.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tour.h"
 
 #define NODES		"/sys/devices/system/node/"
+#define DRIVER		"/sys/bus/pci/drivers/cdm_accel/"
 #define SETTLE_MS	6000
 
 /* The first node of a list like "1-3,5". */
@@ -132,30 +133,7 @@ void device_settle(void)
 	}
 }
 
-static int driver_ioctl(unsigned long cmd, void *arg)
-{
-	static int fd = -1;
-
-	if (fd < 0)
-		fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		die(CDM_TEST_DEVICE);
-	return ioctl(fd, cmd, arg);
-}
-
-void device_migrate(uintptr_t addr, size_t size, int nid)
-{
-	struct cdm_test_migrate ask = {
-		.addr = addr,
-		.size = size,
-		.nid = nid,
-	};
-
-	if (driver_ioctl(CDM_TEST_IOC_MIGRATE, &ask) < 0)
-		die("driver: migrate");
-}
-
-static struct place count(const __s32 *nodes, size_t nr)
+static struct place count(const int *nodes, size_t nr)
 {
 	struct place place = {};
 
@@ -170,47 +148,85 @@ static struct place count(const __s32 *nodes, size_t nr)
 	return place;
 }
 
-/* Whole pages. */
+/* Whole pages. Without nodes to move to, move_pages(2) says where they are. */
 struct place placement(uintptr_t addr, size_t size)
 {
 	size_t nr = size / PAGE;
-	__s32 *nodes = calloc(nr, sizeof(*nodes));
-	struct cdm_test_query ask = {
-		.addr = addr,
-		.size = size,
-		.nodes = (uintptr_t)nodes,
-	};
+	void **pages = calloc(nr, sizeof(*pages));
+	int *nodes = calloc(nr, sizeof(*nodes));
 	struct place place;
 
-	if (!nodes || driver_ioctl(CDM_TEST_IOC_QUERY, &ask))
-		die("driver: query");
+	if (!pages || !nodes)
+		die("malloc");
+	for (size_t i = 0; i < nr; i++)
+		pages[i] = (void *)(addr + i * PAGE);
+	if (syscall(SYS_move_pages, 0, nr, pages, NULL, nodes, 0))
+		die("move_pages");
 	place = count(nodes, nr);
+	free(pages);
 	free(nodes);
 	return place;
 }
 
-void device_compute(struct cdm_test_compute *job)
+static struct cdm_accel *queue;
+
+/* Opened when it is needed, in this address space and with its pointers. */
+struct cdm_accel *device_queue(void)
 {
-	if (driver_ioctl(CDM_TEST_IOC_COMPUTE, job))
-		die("driver: compute");
+	int err;
+
+	if (queue)
+		return queue;
+	err = cdm_accel_open(CDM_ACCEL_ANY, &queue);
+	if (!err)
+		err = cdm_accel_attach(queue, CDM_ACCEL_MIGRATE_ON_FAULT);
+	errno = -err;
+	if (err)
+		die("/dev/cdm_accel");
+	return queue;
 }
 
-void device_unregister(struct cdm_test_unregister *ask)
+void device_close(void)
 {
-	if (driver_ioctl(CDM_TEST_IOC_UNREGISTER, ask))
-		die("driver: unregister");
+	cdm_accel_close(queue);
+	queue = NULL;
 }
 
-void device_register_all(void)
+/* Wait for the job that was submitted with @err. Returns its result. */
+__u64 device_finish(int err, const __u32 *id)
 {
-	struct cdm_test_info info;
+	__u64 result = 0;
 
-	if (driver_ioctl(CDM_TEST_IOC_INFO, &info))
-		die("driver: info");
-	for (unsigned int i = 0; i < info.nr_ranges; i++) {
-		if (info.ranges[i].nid >= 0)
-			continue;
-		if (driver_ioctl(CDM_TEST_IOC_REGISTER, &info.ranges[i]))
-			die("driver: register");
-	}
+	if (!err)
+		err = cdm_accel_finish(queue, *id, &result);
+	errno = -err;
+	if (err)
+		die("job of the device");
+	return result;
+}
+
+/* The PCI function behind the device node, also while that is away. */
+static const char *pci_name(void)
+{
+	static char real[PATH_MAX];
+	char path[128];
+
+	snprintf(path, sizeof(path), NODES "node%d/coherent_device",
+		 device_nid());
+	if (!*real && !realpath(path, real))
+		die(path);
+	return strrchr(real, '/') + 1;
+}
+
+/* @action: "unbind" or "bind" */
+void device_driver(const char *action)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), DRIVER "%s", action);
+	say("$ echo %s >%s", pci_name(), path);
+	file = fopen(path, "w");
+	if (!file || fputs(pci_name(), file) < 0 || fclose(file))
+		die(path);
 }

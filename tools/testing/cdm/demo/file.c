@@ -3,19 +3,11 @@
  * The guided tour: the five steps on a mapped file.
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "tour.h"
-
-static void *map_file(int fd, const char *path, size_t size)
-{
-	void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-
-	if (data == MAP_FAILED)
-		die(path);
-	return data;
-}
 
 static void claim_again(const void *data, size_t size,
 			const struct result *first)
@@ -45,7 +37,6 @@ static void give_back(int fd, void *data, size_t size)
 	munmap(data, size);
 	place = placement(addr, size);
 	row("5 release: munmap()", now() - start, &place);
-	legend();
 	cached = device_tenants();
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	claim(!device_tenants() && place.absent == (long)(size / PAGE),
@@ -58,10 +49,10 @@ static void give_back(int fd, void *data, size_t size)
 void tour_file(const char *path, size_t size)
 {
 	struct place before, after;
-	struct result cpu, device;
+	struct result cpu, *device = allocate(sizeof(*device));
 	double start = now();
 	int fd = open_data(path, size);
-	void *data = map_file(fd, path, size);
+	void *data = map(size, PROT_READ, MAP_SHARED, fd);
 
 	table("a mapped file (shared, read-only)", true);
 	before = placement((uintptr_t)data, size);
@@ -73,12 +64,13 @@ void tour_file(const char *path, size_t size)
 	row("2 CPU: sum, histogram", now() - start, &before);
 
 	start = now();
-	device_result(data, size, &device);
+	device_result(data, size, device);
 	after = placement((uintptr_t)data, size);
 	row("3 device: histogram, sum", now() - start, &after);
 	claim_moved("file: goes to the device that computes", &before, &after,
 		    size);
-	claim_result("file: sum and histogram are the CPU's", &cpu, &device);
+	claim_result("file: sum and histogram are the CPU's", &cpu, device);
+	free(device);
 
 	claim_again(data, size, &cpu);
 	give_back(fd, data, size);

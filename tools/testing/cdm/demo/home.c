@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guided tour: the device goes away while a process has data on it, and
- * comes back.
+ * The guided tour: the device loses its driver while a process has data on it,
+ * and gets it back.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,25 +12,16 @@
 
 #include "tour.h"
 
-#define DEADLINE_MS	60000
 #define KINDS		3
 
-/* Memory of one kind, with a hash of what is in it. */
+/* Memory of one kind, and what CPU and device have made of it. */
 struct tenant {
 	const char *kind;
 	void *data;
 	size_t size;
 	char hash[65];
+	__u64 crc;
 };
-
-static void *map(size_t size, int prot, int flags, int fd)
-{
-	void *data = mmap(NULL, size, prot, flags, fd, 0);
-
-	if (data == MAP_FAILED)
-		die("mmap");
-	return data;
-}
 
 static void move_in(struct tenant *tenants, const char *path, size_t size)
 {
@@ -50,11 +42,21 @@ static void move_in(struct tenant *tenants, const char *path, size_t size)
 	}
 }
 
-static void place_all(const struct tenant *tenants)
+/*
+ * The data goes to the device because that computes. Returns how many results are
+ * what they were the last time.
+ */
+static int compute(struct tenant *tenants)
 {
-	for (int i = 0; i < KINDS; i++)
-		device_migrate((uintptr_t)tenants[i].data, tenants[i].size,
-			       device_nid());
+	int same = 0;
+
+	for (int i = 0; i < KINDS; i++) {
+		__u64 crc = device_crc32(tenants[i].data, tenants[i].size);
+
+		same += crc == tenants[i].crc;
+		tenants[i].crc = crc;
+	}
+	return same;
 }
 
 static struct place show(const char *when, const struct tenant *tenants)
@@ -105,59 +107,71 @@ static void claim_away(long mem_total)
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d",
 		 device_nid());
 	gone = access(path, F_OK);
-	claim(gone, "unregister: the node is gone", "node %d %s",
+	claim(gone, "unbind: the node is gone", "node %d %s",
 	      device_nid(), gone ? "is not there" : "is still there");
 	claim(meminfo_kb("MemTotal") == mem_total,
-	      "unregister: MemTotal is what it was",
+	      "unbind: MemTotal is what it was",
 	      "%ld kB, was %ld kB", meminfo_kb("MemTotal"), mem_total);
 }
 
-static void go_home(const struct tenant *tenants)
+/* The queue of before, which is of no use any more. */
+static void claim_refused(const struct tenant *tenant)
 {
-	struct cdm_test_unregister ask = {
-		.nid = device_nid(),
-		.deadline_ms = DEADLINE_MS,
-	};
+	__u32 id;
+	int err = cdm_accel_crc32(device_queue(), tenant->data, tenant->size,
+				  &id);
+
+	claim(err == -ENODEV, "unbind: the device computes no more",
+	      "a job gets \"%s\"", strerror(-err));
+	device_close();
+}
+
+static void go_home(const struct tenant *tenants, long there)
+{
 	long mem_total = meminfo_kb("MemTotal");
 	size_t size = KINDS * tenants[0].size, same;
-	double start = now();
+	long nr = size / PAGE;
 	struct place place;
+	double start;
 
-	device_unregister(&ask);
 	putchar('\n');
-	say("The driver has unregistered the node in %.2f s; %llu pages moved to RAM.",
-	    now() - start, ask.nr_moved);
-	place = show("after unregister", tenants);
+	start = now();
+	device_driver("unbind");
+	say("That took %.2f s.", now() - start);
+	place = show("without its driver", tenants);
 	putchar('\n');
 	same = unchanged(tenants);
-	claim(place.ram == (long)(size / PAGE) && same == size,
-	      "unregister: every byte comes home",
-	      "%zu of %zu bytes", same, size);
+	claim(there == nr && place.ram == nr && same == size,
+	      "unbind: every byte comes home",
+	      "%ld there, then %ld in RAM, %zu bytes equal", there,
+	      place.ram, same);
 	putchar('\n');
 	show_numactl();
 	claim_away(mem_total);
+	claim_refused(&tenants[0]);
 }
 
-static void come_back(const struct tenant *tenants)
+static void come_back(struct tenant *tenants)
 {
-	size_t size = KINDS * tenants[0].size, same;
+	size_t size = KINDS * tenants[0].size;
 	struct place place;
 	long used;
+	int same;
 
-	device_register_all();
+	putchar('\n');
+	device_driver("bind");
 	used = device_used();
 	claim(node_kb(device_nid(), "MemTotal") > 0 && !used,
-	      "register: the node is back, and empty",
+	      "bind: the node is back, and empty",
 	      "%ld MiB, %ld pages in use",
 	      node_kb(device_nid(), "MemTotal") / 1024, used);
-	place_all(tenants);
-	place = show("registered again, and moved there", tenants);
+	same = compute(tenants);
+	place = show("the device computes CRC-32 again", tenants);
 	legend();
-	putchar('\n');
-	same = unchanged(tenants);
-	claim(place.device == (long)(size / PAGE) && same == size,
-	      "register: the same data goes there again",
-	      "%ld of %zu pages", place.device, size / PAGE);
+	claim(place.device == (long)(size / PAGE) && same == KINDS,
+	      "bind: the device goes on with the data",
+	      "%ld of %zu pages, %d of %d results equal", place.device,
+	      size / PAGE, same, KINDS);
 }
 
 void tour_home(const char *path, size_t size)
@@ -167,10 +181,8 @@ void tour_home(const char *path, size_t size)
 
 	move_in(tenants, path, size);
 	show("a process with data of three kinds", tenants);
-	place_all(tenants);
-	place = show("moved to the device", tenants);
-	if (place.ram || place.absent)
-		say("%ld pages did not move", place.ram + place.absent);
-	go_home(tenants);
+	compute(tenants);
+	place = show("the device computes CRC-32", tenants);
+	go_home(tenants, place.device);
 	come_back(tenants);
 }

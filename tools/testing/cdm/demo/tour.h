@@ -10,10 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cdm_test_uapi.h"
+#include "cdm_accel.h"
 
 #define PAGE	4096UL
 #define MIB	(1024 * 1024UL)
+
+/* What the device touches it brings to its memory, this much and aligned. */
+#define PIECE	(2 * MIB)
 
 /* Where the pages of a range are. */
 struct place {
@@ -32,7 +35,7 @@ void legend(void);
 void claim(bool ok, const char *text, const char *fmt, ...);
 [[gnu::noreturn]] void die(const char *what);
 
-/* device.c: what is asked of the driver and of the nodes */
+/* device.c: what is asked of the device and of the nodes */
 int device_nid(void);
 int ram_nid(void);
 long node_kb(int nid, const char *key);
@@ -41,16 +44,17 @@ long device_tenants(void);
 long device_used(void);
 void device_settle(void);
 long meminfo_kb(const char *key);
-void device_migrate(uintptr_t addr, size_t size, int nid);
 struct place placement(uintptr_t addr, size_t size);
-void device_compute(struct cdm_test_compute *job);
-void device_unregister(struct cdm_test_unregister *ask);
-void device_register_all(void);
+struct cdm_accel *device_queue(void);
+void device_close(void);
+__u64 device_finish(int err, const __u32 *id);
+void device_driver(const char *action);
 
 /* data.c: where data comes from */
 int open_data(const char *path, size_t size);
 void read_data(const char *path, void *data, size_t size);
 void *allocate(size_t size);
+void *map(size_t size, int prot, int flags, int fd);
 void hash_of(const void *data, size_t size, char hex[65]);
 
 /* compute.c: the same computations on both sides */
@@ -62,7 +66,8 @@ struct result {
 __u64 cpu_sum(const void *data, size_t size);
 void cpu_add(void *data, size_t size, __u64 term);
 void cpu_result(const void *data, size_t size, struct result *result);
-void device_add(void *data, size_t size, __u64 term);
+void device_copy(void *dst, const void *src, size_t size);
+__u64 device_crc32(const void *data, size_t size);
 void device_result(const void *data, size_t size, struct result *result);
 int equal_counts(const struct result *a, const struct result *b);
 void claim_moved(const char *text, const struct place *before,

@@ -1,195 +1,157 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guided tour: the five steps on a hash table of the words of a text. Its
- * cells know each other by their addresses only; the device follows the same
- * pointers as the CPU.
+ * The guided tour: the five steps on a tree of the words of a text. Its nodes
+ * know each other by their addresses only; CPU and device follow and set the
+ * same pointers.
  */
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tour.h"
 
-#define CHAINS		4096
-#define MAX_WORD	64
+#define PRIME	0x100000001b3ULL
 
-/* cell.value says how often the word occurs. */
-struct word {
-	struct cdm_test_cell cell;
-	char text[];
-};
-
-/* The heads of the chains and the words are all in one piece of memory. */
+/* The root and a node for each word of the text are in one piece of memory. */
 struct words {
-	__u64 head[CHAINS];
-	char *free;
-	char *end;
+	__u64 root;
+	__u64 nr;
+	struct cdm_accel_job_node node[];
 };
 
-/* What one finds who visits all words. */
+/* What one finds who visits all nodes of the tree in order. */
 struct totals {
 	__u64 words;
-	__u64 occurrences;
-	__u64 visits;
+	__u64 hash;
 };
 
-static struct word *word_at(__u64 addr)
+static struct cdm_accel_job_node *node_at(__u64 addr)
 {
-	return (struct word *)(uintptr_t)addr;
+	return (struct cdm_accel_job_node *)(uintptr_t)addr;
 }
 
-static struct words *words_create(size_t size)
-{
-	struct words *words = allocate(size);
-
-	memset(words->head, 0, sizeof(words->head));
-	words->free = (char *)(words + 1);
-	words->end = (char *)words + size;
-	return words;
-}
-
-/* The pages that the structure has filled so far. */
+/* The pages that the words have filled. */
 static size_t words_size(const struct words *words)
 {
-	size_t used = words->free - (const char *)words;
+	size_t used = sizeof(*words) + words->nr * sizeof(words->node[0]);
 
 	return (used + PAGE - 1) / PAGE * PAGE;
 }
 
-static struct word *words_new(struct words *words, const char *text, size_t len)
+static void words_new(struct words *words, __u64 key, size_t room)
 {
-	struct word *word = (struct word *)words->free;
-	size_t size = (sizeof(*word) + len + 8) / 8 * 8;
+	struct cdm_accel_job_node *node = &words->node[words->nr++];
 
-	if (words->free + size > words->end) {
+	if ((char *)(node + 1) > (char *)words + room) {
 		errno = ENOSPC;
-		die("hash table");
+		die("tree");
 	}
-	words->free += size;
-	word->cell.value = 0;
-	word->cell.visits = 0;
-	memcpy(word->text, text, len);
-	word->text[len] = 0;
-	return word;
+	node->key = key;
+	node->child[0] = 0;
+	node->child[1] = 0;
 }
 
-static void words_count(struct words *words, unsigned int chain,
-			const char *text, size_t len)
+/* A node for each word, outside the tree. Its key is a hash of the word. */
+static void words_read(struct words *words, size_t room, const char *text,
+		       size_t size)
 {
-	__u64 *head = &words->head[chain];
-	struct word *word;
+	__u64 hash = 0;
 
-	for (__u64 at = *head; at; at = word->cell.next) {
-		word = word_at(at);
-		if (!strncmp(word->text, text, len) && !word->text[len]) {
-			word->cell.value++;
-			return;
-		}
-	}
-	word = words_new(words, text, len);
-	word->cell.value = 1;
-	word->cell.next = *head;
-	*head = (uintptr_t)word;
-}
-
-/* Count the words of the text. Returns how many there are. */
-static __u64 words_fill(struct words *words, const char *text, size_t size)
-{
-	unsigned int hash = 0;
-	size_t len = 0;
-	__u64 nr = 0;
-
+	words->root = 0;
+	words->nr = 0;
 	for (size_t i = 0; i < size; i++) {
 		unsigned char c = text[i];
 
-		if (len < MAX_WORD && (isalnum(c) || c == '_')) {
-			hash = (hash ^ c) * 0x01000193;
-			len++;
-			continue;
+		if (isalnum(c) || c == '_') {
+			hash = (hash ^ c) * PRIME;
+		} else if (hash) {
+			words_new(words, hash * 0x9e3779b97f4a7c15ULL, room);
+			hash = 0;
 		}
-		if (len) {
-			words_count(words, (hash ^ hash >> 15) % CHAINS,
-				    text + i - len, len);
-			nr++;
-		}
-		hash = 0;
-		len = 0;
 	}
+}
+
+/* Returns 1, or 0 if the word was there. */
+static int insert(__u64 *root, struct cdm_accel_job_node *new)
+{
+	__u64 *link = root;
+
+	while (*link) {
+		struct cdm_accel_job_node *at = node_at(*link);
+
+		if (at->key == new->key)
+			return 0;
+		link = &at->child[new->key > at->key];
+	}
+	*link = (uintptr_t)new;
+	return 1;
+}
+
+/* Returns how many of the words were new. */
+static __u64 cpu_insert(struct words *words, __u64 from, __u64 to)
+{
+	__u64 nr = 0;
+
+	for (__u64 i = from; i < to; i++)
+		nr += insert(&words->root, &words->node[i]);
 	return nr;
 }
 
+static __u64 device_insert(struct words *words, __u64 from, __u64 to)
+{
+	__u32 id;
+	int err = cdm_accel_tree_insert(device_queue(), &words->root,
+					&words->node[from], to - from, &id);
+
+	return device_finish(err, &id);
+}
+
+/* Visit all nodes in order, and clear the pointers on the way back. */
+static void take_apart(__u64 *link, struct totals *totals)
+{
+	struct cdm_accel_job_node *node = node_at(*link);
+
+	if (!node)
+		return;
+	take_apart(&node->child[0], totals);
+	totals->words++;
+	totals->hash = (totals->hash ^ node->key) * PRIME;
+	take_apart(&node->child[1], totals);
+	*link = 0;
+}
+
 /*
- * Let each chain end in the head of the next, so that who follows the pointers
- * from the first word visits all. Neighbours on this way are not neighbours in
- * memory. Returns the first word.
+ * What the CPU alone makes of the words. Returns how many of the second half
+ * were new.
  */
-static __u64 words_tie(struct words *words)
+static __u64 alone(const struct words *words, size_t room,
+		   struct totals *totals)
 {
-	__u64 first = 0;
+	struct words *copy = allocate(room);
+	__u64 nr;
 
-	for (int i = CHAINS - 1; i >= 0; i--) {
-		__u64 at = words->head[i];
-
-		if (!at)
-			continue;
-		while (word_at(at)->cell.next)
-			at = word_at(at)->cell.next;
-		word_at(at)->cell.next = first;
-		first = words->head[i];
-	}
-	return first;
-}
-
-static void cpu_walk(__u64 at, struct totals *totals)
-{
+	memcpy(copy, words, words_size(words));
+	cpu_insert(copy, 0, copy->nr / 2);
+	nr = cpu_insert(copy, copy->nr / 2, copy->nr);
 	memset(totals, 0, sizeof(*totals));
-	while (at) {
-		struct word *word = word_at(at);
-
-		totals->words++;
-		totals->occurrences += word->cell.value;
-		totals->visits += word->cell.visits;
-		word->cell.visits = 0;
-		at = word->cell.next;
-	}
+	take_apart(&copy->root, totals);
+	free(copy);
+	return nr;
 }
 
-/* The device leaves a mark in each word: it increments cell.visits. */
-static void device_walk(const struct words *words, __u64 first,
-			struct totals *totals)
+static void claim_again(struct words *words, const struct totals *cpu)
 {
-	struct cdm_test_compute job = {
-		.addr = (uintptr_t)words,
-		.size = words_size(words),
-		.arg = first,
-		.nid = device_nid(),
-		.op = CDM_TEST_WALK,
-	};
-
-	device_compute(&job);
-	totals->words = job.nr;
-	totals->occurrences = job.result;
-}
-
-static void claim_again(const struct words *words, __u64 first,
-			const struct totals *before)
-{
+	struct totals both = {};
 	double start = now();
-	struct totals again;
 	struct place place;
-	bool same;
 
-	cpu_walk(first, &again);
+	take_apart(&words->root, &both);
 	place = placement((uintptr_t)words, words_size(words));
-	row("4 CPU: walk, clear the marks", now() - start, &place);
-	same = again.words == before->words &&
-	       again.occurrences == before->occurrences;
-	claim(same && again.visits == before->words && !place.ram,
+	row("4 CPU: walk in order, take it apart", now() - start, &place);
+	claim(both.words == cpu->words && both.hash == cpu->hash && !place.ram,
 	      "words: CPU goes on where the data is",
-	      "%llu marks seen, %ld pages stay", again.visits,
-	      place.device);
+	      "%llu words in order, %ld pages stay", both.words, place.device);
 }
 
 static void give_back(struct words *words)
@@ -202,55 +164,54 @@ static void give_back(struct words *words)
 	free(words);
 	place = placement(addr, size);
 	row("5 release: free()", now() - start, &place);
-	legend();
 	claim(!device_tenants() && place.absent == (long)(size / PAGE),
 	      "words: released", "%ld pages left on device",
 	      device_tenants());
 }
 
-static struct words *words_of(const char *path, size_t size, __u64 *nr)
+static struct words *words_of(const char *path, size_t size, size_t room)
 {
-	struct words *words = words_create(2 * size);
 	char *text = allocate(size);
 	double start = now();
+	struct words *words = allocate(room);
 	struct place place;
 
-	place = placement((uintptr_t)words, words_size(words));
-	row("1 allocate: malloc(), empty table", now() - start, &place);
-
-	start = now();
+	place = placement((uintptr_t)words, room);
+	row("1 allocate: malloc()", now() - start, &place);
 	read_data(path, text, size);
-	*nr = words_fill(words, text, size);
+	words_read(words, room, text, size);
 	free(text);
-	place = placement((uintptr_t)words, words_size(words));
-	row("2 CPU: count the words of the text", now() - start, &place);
 	return words;
 }
 
 void tour_words(const char *path, size_t size)
 {
+	size_t room = 6 * size;
 	struct place before, after;
-	struct totals cpu, device;
+	struct totals cpu;
 	struct words *words;
-	__u64 nr, first;
+	__u64 nr, want, half;
 	double start;
 
-	table("a hash table of words", true);
-	words = words_of(path, size, &nr);
-	first = words_tie(words);
-	cpu_walk(first, &cpu);
-	before = placement((uintptr_t)words, words_size(words));
+	table("a tree of words", true);
+	words = words_of(path, size, room);
+	half = words->nr / 2;
+	want = alone(words, room, &cpu);
 
 	start = now();
-	device_walk(words, first, &device);
+	cpu_insert(words, 0, half);
+	before = placement((uintptr_t)words, words_size(words));
+	row("2 CPU: insert half of the words", now() - start, &before);
+
+	start = now();
+	nr = device_insert(words, half, words->nr);
 	after = placement((uintptr_t)words, words_size(words));
-	row("3 device: walk along the pointers", now() - start, &after);
+	row("3 device: insert the other half", now() - start, &after);
 	claim_moved("words: go to the device that computes", &before, &after,
 		    words_size(words));
-	claim(device.words == cpu.words && device.occurrences == nr,
-	      "words: device finds what the CPU counted",
-	      "%llu words, %llu occurrences", device.words, device.occurrences);
+	claim(nr == want, "words: device finds those that are new",
+	      "%llu of %llu, CPU alone: %llu", nr, words->nr - half, want);
 
-	claim_again(words, first, &cpu);
+	claim_again(words, &cpu);
 	give_back(words);
 }
