@@ -14,11 +14,13 @@
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "accel_hw.h"
 
+struct device;
 struct pci_dev;
 struct seq_file;
 
@@ -36,8 +38,21 @@ struct accel_call {
 };
 
 /**
+ * enum accel_state - what there is between the driver and the device
+ * @ACCEL_STOPPED: the device accesses no memory, and knows no address space
+ * @ACCEL_CLOSED: nothing is sent to it any more, but it may be at work yet
+ * @ACCEL_OPEN: commands and invalidations are sent
+ */
+enum accel_state {
+	ACCEL_STOPPED,
+	ACCEL_CLOSED,
+	ACCEL_OPEN,
+};
+
+/**
  * struct accel - a device
- * @ref: its driver and each open file hold a reference
+ * @ref: its driver, each open file, and @lost_work when it is queued hold a
+ *	reference
  * @pdev: the PCI function
  * @bar: what both sides share
  * @bells: BAR 0
@@ -49,8 +64,13 @@ struct accel_call {
  * @name: of it
  * @index: in it
  * @sem: held for reading by whoever talks to the device, for writing to end that
- * @gone: the device is lost or unbound: nothing is sent to it; under @sem
- * @cmd_lock: protects the producer's end of the command ring
+ * @gone: the device is lost or unbound, for good; written under @stop_lock
+ * @suspended: the device is suspended, or about to be; under @sem
+ * @resumed: those who wait until it is not, or gone
+ * @stop_lock: taken to stop and to restart the device. Memory reclaim may want it
+ * @state: read under @cmd_lock or @inval_lock, written under both and @stop_lock
+ * @nr_stops: how often it has become %ACCEL_STOPPED
+ * @cmd_lock: protects the producer's end of the command ring, and the roots
  * @calls: commands that have not been answered, by id; xa_lock
  * @next_id: for these
  * @inval_lock: protects the producer's end of the invalidation ring
@@ -58,8 +78,9 @@ struct accel_call {
  * @spaces_lock: protects @spaces
  * @spaces: address spaces by number
  * @watchdog: looks after lost interrupts and a lost link
- * @lost_work: what is to be done about the latter
+ * @lost_work: what is to be done about the latter; queued by accel_lose() alone
  * @nr_moved: pages of tenants that have come to the device or left it
+ * @nr_reported: times that accesses were reported
  * @nr_failed: pages of it that have failed
  * @nr_copied: pages that the copy engine has moved
  * @debugfs: folder
@@ -78,6 +99,11 @@ struct accel {
 	int index;
 	struct rw_semaphore sem;
 	bool gone;
+	bool suspended;
+	wait_queue_head_t resumed;
+	struct mutex stop_lock;		/* see above */
+	enum accel_state state;
+	unsigned int nr_stops;
 	spinlock_t cmd_lock;		/* see above */
 	struct xarray calls;
 	u32 next_id;
@@ -88,6 +114,7 @@ struct accel {
 	struct delayed_work watchdog;
 	struct work_struct lost_work;
 	atomic_long_t nr_moved;
+	atomic_long_t nr_reported;
 	atomic_long_t nr_failed;
 	atomic_long_t nr_copied;
 	struct dentry *debugfs;
@@ -121,18 +148,24 @@ struct accel_space {
 extern struct workqueue_struct *accel_wq;
 void accel_get(struct accel *accel);
 void accel_put(struct accel *accel);
+int accel_enter(struct accel *accel);
+void accel_leave(struct accel *accel);
 void accel_lose(struct accel *accel);
+int accel_suspend(struct device *dev);
+int accel_resume(struct device *dev);
 
 /* ring.c */
 void accel_rings_init(struct accel *accel);
+int accel_restart(struct accel *accel);
+void accel_stop(struct accel *accel);
+void accel_set_root(struct accel *accel, u32 asid, u64 pa);
 int accel_push(struct accel *accel, const struct cdm_accel_cmd *cmd);
 int accel_call_start(struct accel *accel, struct accel_call *call,
 		     struct cdm_accel_cmd *cmd);
 int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 		    struct cdm_accel_done *done);
-void accel_end_calls(struct accel *accel);
 void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
-		      unsigned long end, bool may_sleep);
+		      unsigned long end);
 void accel_drain(struct accel *accel);
 bool accel_link_is_down(struct accel *accel);
 
@@ -152,6 +185,7 @@ extern const struct file_operations accel_fops;
 extern const struct cdm_ops accel_cdm_ops;
 
 /* debugfs.c */
+void accel_debugfs_init(void);
 void accel_debugfs_add(struct accel *accel);
 void accel_debugfs_del(struct accel *accel);
 void accel_debugfs_exit(void);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The reference accelerator as its driver sees it. The driver and the device,
- * a process on the host (tools/testing/cdm/accel), share this header.
+ * a process on the host (tools/testing/cdm/accel), share this header. What jobs
+ * compute, the header for programs says. A job may be interrupted and resumed
+ * between any two elements.
  *
  * The device is a PCI function (QEMU's ivshmem-doorbell). BAR 2 is memory that
  * both sides map: registers, tables and rings, laid out as struct accel_bar.
@@ -15,6 +17,7 @@
 #ifndef _CDM_ACCEL_HW_H
 #define _CDM_ACCEL_HW_H
 
+#include <linux/cdm_accel.h>
 #include <linux/types.h>
 
 #define CDM_ACCEL_MAGIC		0x4143444d	/* "MDCA" */
@@ -22,7 +25,6 @@
 #define CDM_ACCEL_BAR_SIZE	(1 << 20)
 
 #define CDM_ACCEL_MAX_ASIDS	64
-#define CDM_ACCEL_MAX_ARGS	8
 #define CDM_ACCEL_CMD_ENTRIES	256	/* each a power of 2 */
 #define CDM_ACCEL_DONE_ENTRIES	256
 #define CDM_ACCEL_FAULT_ENTRIES	64
@@ -56,7 +58,7 @@
 
 /* What a command asks for, and its arguments. */
 enum cdm_accel_op {
-	/* Run a kernel. */
+	/* Run a kernel, of enum cdm_accel_job_kernel. */
 	CDM_ACCEL_OP_JOB	= 1,
 	/*
 	 * End job @id early; it completes all the same. Ignored if there is no
@@ -78,65 +80,6 @@ enum cdm_accel_op {
 	CDM_ACCEL_OP_INJECT	= 7,
 	/* Complete. */
 	CDM_ACCEL_OP_NOP	= 8,
-};
-
-/*
- * Kernels and their arguments. All data are at va of the job's address space,
- * aligned to their own size, structures to 8 bytes, or the job ends with -EINVAL.
- * Float is IEEE single. A job may be interrupted and resumed between any two
- * elements.
- */
-enum cdm_accel_kernel {
-	/* dst, value (u64), size in bytes, multiple of 8 */
-	CDM_ACCEL_FILL		= 0,
-	/* src (u64[]), size in bytes; result: sum modulo 2^64 */
-	CDM_ACCEL_SUM		= 1,
-	/* y (float[]), x (float[]), n, bits of the float a; y += a * x */
-	CDM_ACCEL_SAXPY		= 2,
-	/* c, a, b (float[n][n], rows), n, at most 65536; c = a * b */
-	CDM_ACCEL_MATMUL	= 3,
-	/* src (u8[]), size, out (u64[256], added to) */
-	CDM_ACCEL_HISTOGRAM	= 4,
-	/* src (u8[]), size; result: CRC-32 as zlib's crc32() */
-	CDM_ACCEL_CRC32		= 5,
-	/*
-	 * start (struct cdm_accel_vertex *), queue (u64[]), its length; result:
-	 * vertices reached
-	 */
-	CDM_ACCEL_BFS		= 6,
-	/*
-	 * root (u64 *), nodes (struct cdm_accel_tree_node[]), n; result: nodes
-	 * inserted
-	 */
-	CDM_ACCEL_TREE_INSERT	= 7,
-	/* counter (u64 *), addend, times; result: value before the last one */
-	CDM_ACCEL_ATOMIC_ADD	= 8,
-	/* dst, src, size in bytes */
-	CDM_ACCEL_COPY_VA	= 9,
-	CDM_ACCEL_NR_KERNELS
-};
-
-/*
- * A vertex of a graph in the memory of the process. The search sets @level of
- * each vertex it reaches, that of the start to 0; CDM_ACCEL_UNREACHED before.
- * The queue holds one entry for each vertex; if it is too short: -ENOSPC.
- */
-struct cdm_accel_vertex {
-	__u64 nr_edges;
-	__u64 edges;	/* va of u64[nr_edges], each the va of a vertex */
-	__u64 level;
-};
-
-#define CDM_ACCEL_UNREACHED	(~0ull)
-
-/*
- * A node of a binary search tree, smaller keys to the left. Nodes are linked in
- * with compare-and-swap, so that CPUs and several jobs may insert at the same
- * time. A key that is there already is not inserted again.
- */
-struct cdm_accel_tree_node {
-	__u64 key;
-	__u64 child[2];	/* va; 0 is none */
 };
 
 /* Injected faults. */
@@ -163,7 +106,7 @@ struct cdm_accel_cmd {
 	__u32 id;	/* comes back in the completion */
 	__u32 asid;
 	__u32 kernel;
-	__u64 args[CDM_ACCEL_MAX_ARGS];
+	__u64 args[CDM_ACCEL_NR_ARGS];
 	__u64 reserved[6];
 };	/* 128 bytes */
 

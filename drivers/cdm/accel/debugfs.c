@@ -7,6 +7,8 @@
  *   inject	write "hang", "lost_irq N", "bad_page PA" or "link_down"
  *   recall	write a number of pages, which are recalled and freed again
  *   reserve	write a number of pages to keep from tenants
+ *   suspend	write 1 or 0: the device is suspended or resumed, as it is with the
+ *		machine
  */
 #include <linux/cdm-driver.h>
 #include <linux/debugfs.h>
@@ -36,6 +38,8 @@ static int accel_stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "invals %llu\n", READ_ONCE(regs->nr_invals));
 	seq_printf(m, "copied %llu\n", READ_ONCE(regs->nr_copied));
 	seq_printf(m, "moved %lu\n", atomic_long_read(&accel->nr_moved));
+	seq_printf(m, "reported %lu\n",
+		   atomic_long_read(&accel->nr_reported));
 	seq_printf(m, "failed %lu\n", atomic_long_read(&accel->nr_failed));
 	seq_printf(m, "copied_pages %lu\n", atomic_long_read(&accel->nr_copied));
 	return 0;
@@ -71,9 +75,11 @@ static int accel_inject(struct accel *accel, struct cdm_accel_cmd *cmd)
 {
 	int ret;
 
-	down_read(&accel->sem);
-	ret = accel->gone ? -ENODEV : accel_call_wait(accel, cmd, NULL);
-	up_read(&accel->sem);
+	ret = accel_enter(accel);
+	if (ret)
+		return ret;
+	ret = accel_call_wait(accel, cmd, NULL);
+	accel_leave(accel);
 	if (cmd->args[0] == CDM_ACCEL_INJECT_LINK_DOWN)
 		return 0;
 	return ret;
@@ -142,10 +148,31 @@ static int accel_reserve_set(void *data, u64 nr_pages)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(accel_reserve_fops, NULL, accel_reserve_set, "%llu\n");
 
+/*
+ * The driver core holds the lock for power management, and to unbind the driver,
+ * which waits for us.
+ */
+static int accel_suspend_set(void *data, u64 suspend)
+{
+	struct accel *accel = data;
+	struct device *dev = &accel->pdev->dev;
+	int ret;
+
+	if (!device_trylock(dev))
+		return -EBUSY;
+	ret = suspend ? accel_suspend(dev) : accel_resume(dev);
+	device_unlock(dev);
+	return ret;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(accel_suspend_fops, NULL, accel_suspend_set, "%llu\n");
+
+void accel_debugfs_init(void)
+{
+	accel_root = debugfs_create_dir("cdm_accel", NULL);
+}
+
 void accel_debugfs_add(struct accel *accel)
 {
-	if (!accel_root)
-		accel_root = debugfs_create_dir("cdm_accel", NULL);
 	accel->debugfs = debugfs_create_dir(pci_name(accel->pdev), accel_root);
 	debugfs_create_file("stats", 0400, accel->debugfs, accel,
 			    &accel_stats_fops);
@@ -155,6 +182,8 @@ void accel_debugfs_add(struct accel *accel)
 			    &accel_recall_fops);
 	debugfs_create_file("reserve", 0200, accel->debugfs, accel,
 			    &accel_reserve_fops);
+	debugfs_create_file("suspend", 0200, accel->debugfs, accel,
+			    &accel_suspend_fops);
 }
 
 /* Waits for those who are in one of the files. */
@@ -166,5 +195,4 @@ void accel_debugfs_del(struct accel *accel)
 void accel_debugfs_exit(void)
 {
 	debugfs_remove(accel_root);
-	accel_root = NULL;
 }

@@ -38,29 +38,17 @@ struct accel_job {
 	bool done;
 };
 
-/* May the caller talk to the device? If so, accel_leave() has to be called. */
-static int accel_enter(struct accel *accel)
-{
-	down_read(&accel->sem);
-	if (!accel->gone)
-		return 0;
-	up_read(&accel->sem);
-	return -ENODEV;
-}
-
-static void accel_leave(struct accel *accel)
-{
-	up_read(&accel->sem);
-}
-
 static long accel_ioc_info(struct accel *accel, void __user *arg)
 {
-	struct cdm_accel_info info = {
-		.mem_size = accel->bar->regs.mem_size,
-		.nid = accel->nid,
-		.nr_units = accel->bar->regs.nr_units,
-	};
+	struct cdm_accel_info info = { .nid = accel->nid };
+	int ret;
 
+	ret = accel_enter(accel);
+	if (ret)
+		return ret;
+	info.mem_size = accel->bar->regs.mem_size;
+	info.nr_units = accel->bar->regs.nr_units;
+	accel_leave(accel);
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
@@ -70,16 +58,22 @@ static struct accel_space *accel_file_space(struct accel_file *file)
 	return smp_load_acquire(&file->space);
 }
 
-static int accel_attach(struct accel_file *file, u32 flags)
+static int accel_attach(struct accel_file *file,
+			struct cdm_accel_attach *attach)
 {
 	struct accel_space *space;
 
 	lockdep_assert_held(&file->lock);
+	if (attach->flags & ~(CDM_ACCEL_MIGRATE_ON_FAULT |
+			      CDM_ACCEL_MIGRATE_ON_HINT |
+			      CDM_ACCEL_REPORT_ACCESSES))
+		return -EINVAL;
 	if (file->space)
 		return -EBUSY;
-	space = accel_space_create(file->accel, current->mm, flags);
+	space = accel_space_create(file->accel, current->mm, attach->flags);
 	if (IS_ERR(space))
 		return PTR_ERR(space);
+	attach->asid = space->asid;
 	/* Complete for those who look without the lock. */
 	smp_store_release(&file->space, space);
 	return 0;
@@ -92,15 +86,13 @@ static long accel_ioc_attach(struct accel_file *file, void __user *arg)
 
 	if (copy_from_user(&attach, arg, sizeof(attach)))
 		return -EFAULT;
-	if (attach.flags & ~(CDM_ACCEL_MIGRATE_ON_FAULT |
-			     CDM_ACCEL_MIGRATE_ON_HINT))
-		return -EINVAL;
-
+	ret = accel_enter(file->accel);
+	if (ret)
+		return ret;
 	mutex_lock(&file->lock);
-	ret = accel_attach(file, attach.flags);
-	if (!ret)
-		attach.asid = file->space->asid;
+	ret = accel_attach(file, &attach);
 	mutex_unlock(&file->lock);
+	accel_leave(file->accel);
 	if (!ret && copy_to_user(arg, &attach, sizeof(attach)))
 		ret = -EFAULT;
 	return ret;
@@ -156,8 +148,8 @@ static void accel_job_free(struct accel_job *job)
 	kfree(job);
 }
 
-static int accel_submit(struct accel_file *file, struct accel_space *space,
-			struct cdm_accel_submit *submit)
+static int accel_submit_to(struct accel_file *file, struct accel_space *space,
+			   struct cdm_accel_submit *submit)
 {
 	struct cdm_accel_cmd cmd = {
 		.op = CDM_ACCEL_OP_JOB,
@@ -186,19 +178,30 @@ static int accel_submit(struct accel_file *file, struct accel_space *space,
 	return 0;
 }
 
-static long accel_ioc_submit(struct accel_file *file, void __user *arg)
+static int accel_submit(struct accel_file *file,
+			struct cdm_accel_submit *submit)
 {
 	struct accel_space *space = accel_file_space(file);
+
+	if (submit->kernel >= CDM_ACCEL_JOB_NR)
+		return -EINVAL;
+	if (!space)
+		return -ENXIO;
+	return accel_submit_to(file, space, submit);
+}
+
+static long accel_ioc_submit(struct accel_file *file, void __user *arg)
+{
 	struct cdm_accel_submit submit;
 	int ret;
 
 	if (copy_from_user(&submit, arg, sizeof(submit)))
 		return -EFAULT;
-	if (submit.kernel >= CDM_ACCEL_NR_KERNELS)
-		return -EINVAL;
-	if (!space)
-		return -ENXIO;
-	ret = accel_submit(file, space, &submit);
+	ret = accel_enter(file->accel);
+	if (ret)
+		return ret;
+	ret = accel_submit(file, &submit);
+	accel_leave(file->accel);
 	if (!ret && copy_to_user(arg, &submit, sizeof(submit)))
 		ret = -EFAULT;
 	return ret;
@@ -234,10 +237,11 @@ static struct accel_job *accel_wait(struct accel_file *file, u32 id,
 	struct accel_job *job;
 
 	if (timeout_ms >= 0)
-		timeout = msecs_to_jiffies(timeout_ms);
-	timeout = wait_event_interruptible_timeout(file->wait,
-						   (job = accel_take_job(file, id)),
-						   timeout);
+		/* Of the tick under way there may be little left. */
+		timeout = msecs_to_jiffies(timeout_ms) + !!timeout_ms;
+	timeout = wait_event_freezable_timeout(file->wait,
+					       (job = accel_take_job(file, id)),
+					       timeout);
 	if (job)
 		return job;
 	return ERR_PTR(timeout < 0 ? -EINTR : -ETIME);
@@ -280,15 +284,19 @@ static bool accel_has_job(struct accel_file *file, u32 id)
 static long accel_ioc_cancel(struct accel_file *file, void __user *arg)
 {
 	struct cdm_accel_cmd cmd = { .op = CDM_ACCEL_OP_CANCEL };
+	int ret;
 
 	if (copy_from_user(&cmd.id, arg, sizeof(cmd.id)))
 		return -EFAULT;
-	if (!accel_has_job(file, cmd.id))
-		return -ENOENT;
-	return accel_push(file->accel, &cmd);
+	ret = accel_enter(file->accel);
+	if (ret)
+		return ret;
+	ret = accel_has_job(file, cmd.id) ? accel_push(file->accel, &cmd) :
+					    -ENOENT;
+	accel_leave(file->accel);
+	return ret;
 }
 
-/* Without @sem: what is migrated may be copied by the device. */
 static long accel_ioc_move(struct accel *accel, void __user *arg)
 {
 	struct cdm_accel_move move;
@@ -298,6 +306,10 @@ static long accel_ioc_move(struct accel *accel, void __user *arg)
 		return -EFAULT;
 	if (move.to_device > 1)
 		return -EINVAL;
+	ret = accel_enter(accel);
+	if (ret)
+		return ret;
+	accel_leave(accel);
 	ret = cdm_migrate_range(current->mm, move.addr, move.size,
 				move.to_device ? accel->nid : NUMA_NO_NODE,
 				NULL);
@@ -307,43 +319,36 @@ static long accel_ioc_move(struct accel *accel, void __user *arg)
 	return copy_to_user(arg, &move, sizeof(move)) ? -EFAULT : 0;
 }
 
-static long accel_ioctl_device(struct accel_file *file, unsigned int cmd,
-			       void __user *arg)
-{
-	switch (cmd) {
-	case CDM_ACCEL_IOC_INFO:
-		return accel_ioc_info(file->accel, arg);
-	case CDM_ACCEL_IOC_ATTACH:
-		return accel_ioc_attach(file, arg);
-	case CDM_ACCEL_IOC_SUBMIT:
-		return accel_ioc_submit(file, arg);
-	case CDM_ACCEL_IOC_CANCEL:
-		return accel_ioc_cancel(file, arg);
-	default:
-		return -ENOTTY;
-	}
-}
-
+/*
+ * Each call talks to the device between accel_enter() and accel_leave(), which
+ * hold up its suspend and its end, so not longer than that takes. WAIT does
+ * without: it may take forever, and a job that has ended can be waited for when
+ * the device is gone, too. MOVE only looks whether there is a device: what is
+ * migrated, the device may copy, and that comes in on its own (accel_copy()).
+ */
 static long accel_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	struct accel_file *file = filp->private_data;
 	void __user *user = (void __user *)arg;
-	long ret;
 
 	if (accel_is_strange(file))
 		return -EPERM;
-	/* A job that has ended can be waited for even when the device is gone. */
-	if (cmd == CDM_ACCEL_IOC_WAIT)
+	switch (cmd) {
+	case CDM_ACCEL_IOC_INFO:
+		return accel_ioc_info(file->accel, user);
+	case CDM_ACCEL_IOC_ATTACH:
+		return accel_ioc_attach(file, user);
+	case CDM_ACCEL_IOC_SUBMIT:
+		return accel_ioc_submit(file, user);
+	case CDM_ACCEL_IOC_WAIT:
 		return accel_ioc_wait(file, user);
-	ret = accel_enter(file->accel);
-	if (ret)
-		return ret;
-	if (cmd != CDM_ACCEL_IOC_MOVE)
-		ret = accel_ioctl_device(file, cmd, user);
-	accel_leave(file->accel);
-	if (cmd == CDM_ACCEL_IOC_MOVE)
-		ret = accel_ioc_move(file->accel, user);
-	return ret;
+	case CDM_ACCEL_IOC_CANCEL:
+		return accel_ioc_cancel(file, user);
+	case CDM_ACCEL_IOC_MOVE:
+		return accel_ioc_move(file->accel, user);
+	default:
+		return -ENOTTY;
+	}
 }
 
 static __poll_t accel_poll(struct file *filp, poll_table *wait)
@@ -382,7 +387,19 @@ static int accel_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-/* After accel_space_destroy() no job is under way. */
+static bool accel_all_done(struct accel_file *file)
+{
+	struct accel_job *job;
+	bool done = true;
+
+	spin_lock(&file->jobs_lock);
+	list_for_each_entry(job, &file->jobs, list)
+		done &= job->done;
+	spin_unlock(&file->jobs_lock);
+	return done;
+}
+
+/* After accel_space_destroy() all jobs have ended, or are about to be told so. */
 static int accel_release(struct inode *inode, struct file *filp)
 {
 	struct accel_file *file = filp->private_data;
@@ -393,6 +410,7 @@ static int accel_release(struct inode *inode, struct file *filp)
 	if (file->space)
 		accel_space_destroy(file->space);
 	up_read(&accel->sem);
+	wait_event(file->wait, accel_all_done(file));
 	list_for_each_entry_safe(job, next, &file->jobs, list)
 		kfree(job);
 	kfree(file);

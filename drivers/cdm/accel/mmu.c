@@ -6,6 +6,7 @@
  * device first.
  */
 #include <linux/cdm-driver.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/hmm.h>
 #include <linux/huge_mm.h>
@@ -85,27 +86,28 @@ static void accel_table_free(u64 *table, int level)
 	free_page((unsigned long)table);
 }
 
-/* Clear the entries of [@start, @end) in a table; were there any? */
-static bool accel_table_clear(u64 *table, int level, unsigned long start,
-			      unsigned long end)
+/* Are there entries of [@start, @end) in a table? With @clear, they go. */
+static bool accel_table_find(u64 *table, int level, unsigned long start,
+			     unsigned long end, bool clear)
 {
 	unsigned long size = 1UL << accel_shift(level);
 	unsigned long addr, next;
-	bool cleared = false;
+	bool found = false;
 
 	for (addr = start; addr < end; addr = next) {
 		u64 *entry = accel_entry(table, level, addr);
 
 		next = min(end, ALIGN_DOWN(addr, size) + size);
 		if (accel_is_table(*entry, level)) {
-			cleared |= accel_table_clear(accel_table(*entry),
-						     level - 1, addr, next);
+			found |= accel_table_find(accel_table(*entry),
+						  level - 1, addr, next, clear);
 		} else if (*entry) {
-			WRITE_ONCE(*entry, 0);
-			cleared = true;
+			found = true;
+			if (clear)
+				WRITE_ONCE(*entry, 0);
 		}
 	}
-	return cleared;
+	return found;
 }
 
 static unsigned long accel_end_of_space(void)
@@ -167,7 +169,8 @@ static struct accel_space *accel_space_get(struct accel *accel, u32 asid)
 
 /*
  * The process is about to lose [range->start, range->end). The sequence number
- * makes a fault that is being resolved start anew.
+ * makes a fault that is being resolved start anew. Who must not sleep, as the OOM
+ * reaper, cannot have what the device uses: it takes as long as the device likes.
  */
 static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 				const struct mmu_notifier_range *range,
@@ -177,21 +180,21 @@ static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 		container_of(notifier, struct accel_space, notifier);
 	bool may_sleep = mmu_notifier_range_blockable(range);
 	unsigned long end = min(range->end, accel_end_of_space());
-	bool cleared = false;
+	bool found;
 
 	if (may_sleep)
 		mutex_lock(&space->lock);
 	else if (!mutex_trylock(&space->lock))
 		return false;
-	mmu_interval_set_seq(notifier, seq);
-	if (range->start < end)
-		cleared = accel_table_clear(space->root, ACCEL_LEVELS - 1,
-					    range->start, end);
+	found = range->start < end &&
+		accel_table_find(space->root, ACCEL_LEVELS - 1, range->start,
+				 end, may_sleep);
+	if (may_sleep || !found)
+		mmu_interval_set_seq(notifier, seq);
 	mutex_unlock(&space->lock);
-	if (cleared)
-		accel_invalidate(space->accel, space->asid, range->start, end,
-				 may_sleep);
-	return true;
+	if (found && may_sleep)
+		accel_invalidate(space->accel, space->asid, range->start, end);
+	return may_sleep || !found;
 }
 
 static const struct mmu_interval_notifier_ops accel_notifier_ops = {
@@ -276,7 +279,6 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		.end = start + ACCEL_WINDOW,
 		.hmm_pfns = pfns,
 		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-		.dev_private_owner = space->accel,
 	};
 	struct accel_spares spares = { };
 	bool changed = false;
@@ -306,7 +308,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	mutex_unlock(&space->lock);
 	if (changed)
 		accel_invalidate(space->accel, space->asid, start,
-				 start + ACCEL_WINDOW, true);
+				 start + ACCEL_WINDOW);
 out:
 	accel_spares_free(&spares);
 	return ret;
@@ -337,13 +339,13 @@ static void accel_attract(struct accel_space *space, unsigned long addr,
 		cdm_migrate_range(space->mm, start, size, accel->nid, NULL);
 }
 
-/* Has the fault found its page somewhere else than on the device? */
-static bool accel_is_away(struct accel_space *space, unsigned long addr,
-			  const unsigned long *pfns)
+/* Is the page not on the device? Takes the mmap lock. */
+static bool accel_is_away(struct accel_space *space, unsigned long addr)
 {
-	unsigned long pfn = pfns[(addr % ACCEL_WINDOW) >> PAGE_SHIFT];
+	int nid;
 
-	return page_to_nid(hmm_pfn_to_page(pfn)) != space->accel->nid;
+	return cdm_query_range(space->mm, addr & PAGE_MASK, PAGE_SIZE, &nid) ||
+	       nid != space->accel->nid;
 }
 
 static int accel_resolve(struct accel_space *space, unsigned long addr,
@@ -360,7 +362,7 @@ static int accel_resolve(struct accel_space *space, unsigned long addr,
 	if (mmget_not_zero(space->mm)) {
 		ret = accel_fault_in(space, addr, write, pfns);
 		if (!ret && (space->flags & CDM_ACCEL_MIGRATE_ON_FAULT) &&
-		    accel_is_away(space, addr, pfns)) {
+		    accel_is_away(space, addr)) {
 			accel_attract(space, addr, ACCEL_WINDOW);
 			ret = accel_fault_in(space, addr, write, pfns);
 		}
@@ -393,10 +395,7 @@ static void accel_fault_work(struct work_struct *work)
 
 	if (accel_resolve(space, event->fault.addr, event->fault.write))
 		cmd.args[1] = EFAULT;
-	down_read(&accel->sem);
-	if (!accel->gone)
-		accel_push(accel, &cmd);
-	up_read(&accel->sem);
+	accel_push(accel, &cmd);
 	accel_space_put(space);
 	kfree(event);
 }
@@ -404,11 +403,16 @@ static void accel_fault_work(struct work_struct *work)
 static void accel_note_work(struct work_struct *work)
 {
 	struct accel_event *event = container_of(work, struct accel_event, work);
+	const struct cdm_accel_note *note = &event->note;
 	struct accel_space *space = event->space;
 
 	if (mmget_not_zero(space->mm)) {
-		accel_attract(space, event->note.addr, 1UL << event->note.shift);
+		if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
+			accel_attract(space, note->addr, 1UL << note->shift);
+		cdm_report_accesses(space->mm, note->addr, 1UL << note->shift,
+				    note->count);
 		mmput(space->mm);
+		atomic_long_inc(&space->accel->nr_reported);
 	}
 	accel_space_put(space);
 	kfree(event);
@@ -489,7 +493,7 @@ static void accel_space_hide(struct accel_space *space)
 	spin_unlock(&accel->spaces_lock);
 }
 
-/* Accesses of 64 bytes in 2 MiB after which memory is asked to come. */
+/* Accesses of 64 bytes in 2 MiB after which the device notes them. */
 #define ACCEL_HINT	(2 * PMD_SIZE / 64)
 
 static void accel_space_count(struct accel_space *space)
@@ -499,19 +503,23 @@ static void accel_space_count(struct accel_space *space)
 		.asid = space->asid,
 	};
 
-	if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
+	if (space->flags & (CDM_ACCEL_MIGRATE_ON_HINT |
+			    CDM_ACCEL_REPORT_ACCESSES))
 		cmd.args[1] = ACCEL_HINT;
 	accel_call_wait(space->accel, &cmd, NULL);
 }
 
 static void accel_space_show(struct accel_space *space)
 {
-	/* Zeroed before the device can see it. */
-	smp_store_release(&space->accel->bar->roots[space->asid],
-			  virt_to_phys(space->root));
+	mutex_lock(&space->lock);
+	if (!space->dead)
+		accel_set_root(space->accel, space->asid,
+			       virt_to_phys(space->root));
+	mutex_unlock(&space->lock);
 	accel_space_count(space);
 }
 
+/* There is no other way to end them, so without memory try again. */
 static void accel_space_end_jobs(struct accel_space *space)
 {
 	struct cdm_accel_cmd cmd = {
@@ -519,7 +527,8 @@ static void accel_space_end_jobs(struct accel_space *space)
 		.asid = space->asid,
 	};
 
-	accel_call_wait(space->accel, &cmd, NULL);
+	while (accel_call_wait(space->accel, &cmd, NULL) == -ENOMEM)
+		msleep(20);
 }
 
 /* Do something for each address space, unless the device is gone. */
@@ -540,7 +549,7 @@ static void accel_spaces_each(struct accel *accel,
 	up_read(&accel->sem);
 }
 
-/* End all jobs; with user processes frozen, there will be no others. */
+/* End all jobs. The device is about to be suspended, so there are no others. */
 void accel_spaces_stop(struct accel *accel)
 {
 	accel_spaces_each(accel, accel_space_end_jobs);
@@ -557,7 +566,7 @@ struct accel_space *accel_space_create(struct accel *accel,
 				       struct mm_struct *mm, u32 flags)
 {
 	struct accel_space *space;
-	int ret = -ENOMEM;
+	int ret;
 
 	space = kzalloc(sizeof(*space), GFP_KERNEL);
 	if (!space)
@@ -568,35 +577,36 @@ struct accel_space *accel_space_create(struct accel *accel,
 	space->mm = mm;
 	space->flags = flags;
 	space->root = accel_table_alloc();
-	if (!space->root)
-		goto err_free;
-	ret = accel_space_number(space);
-	if (ret)
-		goto err_root;
+	if (!space->root) {
+		kfree(space);
+		return ERR_PTR(-ENOMEM);
+	}
+	accel_get(accel);
+	mmgrab(mm);
+
 	ret = mmu_interval_notifier_insert(&space->notifier, mm, 0,
 					   ULONG_MAX & PAGE_MASK,
 					   &accel_notifier_ops);
 	if (ret)
-		goto err_number;
-
-	accel_get(accel);
-	mmgrab(mm);
+		goto err_put;
+	/* With its number others find it. */
+	ret = accel_space_number(space);
+	if (ret)
+		goto err_notifier;
 	accel_space_show(space);
 	return space;
 
-err_number:
-	accel_space_hide(space);
-err_root:
-	free_page((unsigned long)space->root);
-err_free:
-	kfree(space);
+err_notifier:
+	mmu_interval_notifier_remove(&space->notifier);
+err_put:
+	accel_space_put(space);
 	return ERR_PTR(ret);
 }
 
 /*
  * The device must not see the address space any more, and its number is free
- * for others. All jobs have ended when this returns. The caller holds @sem for
- * reading, or is the one who has set @gone: then the device runs no job.
+ * for others. When this returns, the device has ended all jobs, or has been
+ * stopped. The caller holds @sem for reading.
  */
 void accel_space_destroy(struct accel_space *space)
 {
@@ -605,15 +615,11 @@ void accel_space_destroy(struct accel_space *space)
 	mutex_lock(&space->lock);
 	space->dead = true;
 	mutex_unlock(&space->lock);
-	if (!accel->gone)
-		accel_space_end_jobs(space);
+	accel_space_end_jobs(space);
+	accel_set_root(accel, space->asid, 0);
+	/* From here on no access is under way, whatever became of the jobs. */
+	accel_invalidate(accel, space->asid, 0, accel_end_of_space());
 	mmu_interval_notifier_remove(&space->notifier);
-	/* When the device is gone, its registers may be those of its successor. */
-	if (!accel->gone) {
-		WRITE_ONCE(accel->bar->roots[space->asid], 0);
-		accel_invalidate(accel, space->asid, 0, accel_end_of_space(),
-				 true);
-	}
 	accel_space_hide(space);
 	accel_space_put(space);
 }

@@ -22,9 +22,8 @@
 #define ACCEL_BELLS_BAR		0
 #define ACCEL_SHARED_BAR	2
 #define ACCEL_WATCHDOG		(HZ / 5)
-#define ACCEL_RESET_MS		10000
 #define ACCEL_UNREGISTER_MS	60000
-#define ACCEL_LOSE_PAUSE	100	/* ms until the next attempt */
+#define ACCEL_PAUSE		100	/* ms until the next attempt */
 
 struct workqueue_struct *accel_wq;
 static DEFINE_IDA(accel_ida);
@@ -65,25 +64,85 @@ static void accel_watchdog(struct work_struct *work)
 					   watchdog);
 
 	accel_drain(accel);
-	if (!READ_ONCE(accel->gone))
+	/* Of a device that is gone the memory is in use, while there is a link. */
+	if (accel_link_is_down(accel))
+		accel_lose(accel);
+	else
 		queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
 }
 
-/* The device is lost, or as good as that: nothing more is sent to it. */
-void accel_lose(struct accel *accel)
+/*
+ * May the caller talk to the device? If so, accel_leave() has to be called. While
+ * the device is suspended, this waits.
+ */
+int accel_enter(struct accel *accel)
 {
-	queue_work(accel_wq, &accel->lost_work);
+	int ret = 0;
+
+	do {
+		down_read(&accel->sem);
+		if (accel->gone)
+			ret = -ENODEV;
+		else if (!accel->suspended)
+			return 0;
+		up_read(&accel->sem);
+		if (!ret)
+			ret = wait_event_freezable(accel->resumed,
+						   !READ_ONCE(accel->suspended) ||
+						   READ_ONCE(accel->gone));
+	} while (!ret);
+	return ret;
 }
 
-/* End what is under way. Afterwards nobody talks to the device any more. */
+void accel_leave(struct accel *accel)
+{
+	up_read(&accel->sem);
+}
+
+/* The device is lost, or as good as that. The worker has a reference. */
+void accel_lose(struct accel *accel)
+{
+	accel_get(accel);
+	if (!queue_work(accel_wq, &accel->lost_work))
+		accel_put(accel);
+}
+
+/*
+ * End what is under way, after the device has stopped. Afterwards nobody talks
+ * to the device any more: those who did held @sem, and find out now.
+ */
 static void accel_set_gone(struct accel *accel)
 {
+	mutex_lock(&accel->stop_lock);
 	WRITE_ONCE(accel->gone, true);
-	/* Those who wait for an answer hold @sem. */
-	accel_end_calls(accel);
+	mutex_unlock(&accel->stop_lock);
+	accel_stop(accel);
+	wake_up_all(&accel->resumed);
 	down_write(&accel->sem);
 	up_write(&accel->sem);
-	accel_end_calls(accel);
+}
+
+/*
+ * There is no way back: tenants that cannot leave now are waited for. What is
+ * behind a link that is down must not be read.
+ */
+static void accel_forget_memory(struct accel *accel)
+{
+	int ret;
+
+	mutex_lock(&accel->mem_lock);
+	while (accel->mem) {
+		if (accel_link_is_down(accel))
+			ret = cdm_lose_memory(accel->mem, NULL);
+		else
+			ret = cdm_unregister_memory(accel->mem,
+						    ACCEL_UNREGISTER_MS, NULL);
+		if (ret)
+			msleep(ACCEL_PAUSE);
+		else
+			accel->mem = NULL;
+	}
+	mutex_unlock(&accel->mem_lock);
 }
 
 struct accel_leave {
@@ -91,17 +150,9 @@ struct accel_leave {
 	struct accel *accel;
 };
 
-/* There is no way back: tenants that cannot leave now are waited for. */
 static void accel_unregister_work(struct work_struct *work)
 {
-	struct accel *accel = container_of(work, struct accel_leave, work)->accel;
-
-	mutex_lock(&accel->mem_lock);
-	while (accel->mem &&
-	       cdm_unregister_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL))
-		msleep(MSEC_PER_SEC);
-	accel->mem = NULL;
-	mutex_unlock(&accel->mem_lock);
+	accel_forget_memory(container_of(work, struct accel_leave, work)->accel);
 }
 
 /* In a worker, which no signal to whoever unbinds the driver can disturb. */
@@ -120,37 +171,15 @@ static void accel_lost_work(struct work_struct *work)
 	struct accel *accel = container_of(work, struct accel, lost_work);
 	bool down = accel_link_is_down(accel);
 
-	if (accel->gone)
-		return;
-	dev_err(&accel->pdev->dev, "%s\n", down ? "the link is down" :
-						  "the device does not answer");
-	accel_set_gone(accel);
-	if (!down)
-		return;	/* its memory is as good as ever, until it is unbound */
-	mutex_lock(&accel->mem_lock);
-	while (cdm_lose_memory(accel->mem, NULL))
-		msleep(ACCEL_LOSE_PAUSE);
-	accel->mem = NULL;
-	mutex_unlock(&accel->mem_lock);
-}
-
-static int accel_reset(struct accel *accel)
-{
-	struct cdm_accel_regs *regs = &accel->bar->regs;
-	unsigned long timeout = jiffies + msecs_to_jiffies(ACCEL_RESET_MS);
-	u32 reset = regs->reset + 1;
-
-	memset(accel->bar->roots, 0, sizeof(accel->bar->roots));
-	/* The device looks at nothing else until it sees this. */
-	smp_store_release(&regs->reset, reset);
-	writel(regs->bell_peer << 16 | CDM_ACCEL_BELL_CMD, accel->bells + 12);
-	/* Whatever the device has reset, it has done before this. */
-	while (smp_load_acquire(&regs->reset_done) != reset) {
-		if (accel_link_is_down(accel) || time_after(jiffies, timeout))
-			return -EIO;
-		usleep_range(100, 500);
+	if (!READ_ONCE(accel->gone)) {
+		dev_err(&accel->pdev->dev, "%s\n",
+			down ? "the link is down" : "the device does not answer");
+		accel_set_gone(accel);
 	}
-	return 0;
+	/* Otherwise its memory is as good as ever, until it is unbound. */
+	if (down)
+		accel_forget_memory(accel);
+	accel_put(accel);
 }
 
 static int accel_map(struct accel *accel)
@@ -169,7 +198,7 @@ static int accel_map(struct accel *accel)
 	if (accel_link_is_down(accel) ||
 	    accel->bar->regs.version != CDM_ACCEL_VERSION)
 		return -ENODEV;
-	return accel_reset(accel);
+	return accel_restart(accel);
 }
 
 static void accel_irqs_free(struct accel *accel)
@@ -197,6 +226,7 @@ static int accel_irqs(struct accel *accel)
 	return min(ret, 0);
 }
 
+/* Under @mem_lock, so that a device that is lost finds its memory. */
 static int accel_register(struct accel *accel)
 {
 	struct cdm_accel_regs *regs = &accel->bar->regs;
@@ -204,15 +234,19 @@ static int accel_register(struct accel *accel)
 		.start = regs->mem_start,
 		.end = regs->mem_start + regs->mem_size - 1,
 	};
-	struct cdm_memory *mem;
+	struct cdm_memory *mem = ERR_PTR(-ENODEV);
 
-	mem = cdm_register_memory(&accel->pdev->dev, &range, NUMA_NO_NODE, 0,
-				  &accel_cdm_ops, accel);
-	if (IS_ERR(mem))
-		return PTR_ERR(mem);
-	accel->mem = mem;
-	accel->nid = cdm_memory_nid(mem);
-	return 0;
+	mutex_lock(&accel->mem_lock);
+	if (!READ_ONCE(accel->gone))
+		mem = cdm_register_memory(&accel->pdev->dev, &range,
+					  NUMA_NO_NODE, 0, &accel_cdm_ops,
+					  accel);
+	if (!IS_ERR(mem)) {
+		accel->mem = mem;
+		accel->nid = cdm_memory_nid(mem);
+	}
+	mutex_unlock(&accel->mem_lock);
+	return PTR_ERR_OR_ZERO(mem);
 }
 
 static int accel_misc(struct accel *accel)
@@ -242,6 +276,7 @@ static struct accel *accel_alloc(struct pci_dev *pdev)
 	snprintf(accel->name, sizeof(accel->name), "cdm_accel%d", index);
 	kref_init(&accel->ref);
 	init_rwsem(&accel->sem);
+	init_waitqueue_head(&accel->resumed);
 	mutex_init(&accel->mem_lock);
 	spin_lock_init(&accel->spaces_lock);
 	INIT_DELAYED_WORK(&accel->watchdog, accel_watchdog);
@@ -263,13 +298,27 @@ static int accel_start(struct accel *accel)
 	if (ret)
 		return ret;
 	ret = accel_misc(accel);
-	if (ret) {
-		accel_unregister(accel);
+	if (ret)
 		return ret;
-	}
 	accel_debugfs_add(accel);
 	queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
 	return 0;
+}
+
+/*
+ * Files may still be open: their owners get -ENODEV. The device runs nothing any
+ * more before tenants are sent home, and those lose nothing. Once there are no
+ * interrupts and no watchdog, nobody finds the device lost.
+ */
+static void accel_shut_down(struct accel *accel)
+{
+	accel_set_gone(accel);
+	accel_debugfs_del(accel);
+	accel_irqs_free(accel);
+	cancel_delayed_work_sync(&accel->watchdog);
+	flush_work(&accel->lost_work);
+	accel_unregister(accel);
+	accel_put(accel);
 }
 
 static int accel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -291,46 +340,34 @@ static int accel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!ret)
 		ret = accel_start(accel);
 	if (ret) {
-		accel_irqs_free(accel);
-		accel_put(accel);
+		accel_shut_down(accel);
 		return ret;
 	}
 	pci_set_drvdata(pdev, accel);
 	return 0;
 }
 
-/*
- * Files may still be open: their owners get -ENODEV. The device runs nothing
- * any more before tenants are sent home, and those lose nothing.
- */
 static void accel_remove(struct pci_dev *pdev)
 {
 	struct accel *accel = pci_get_drvdata(pdev);
 
 	misc_deregister(&accel->misc);
-	accel_debugfs_del(accel);
-	flush_work(&accel->lost_work);
-	if (!accel->gone) {
-		accel_set_gone(accel);
-		accel_reset(accel);
-	}
-	accel_irqs_free(accel);
-	cancel_delayed_work_sync(&accel->watchdog);
-	cancel_work_sync(&accel->lost_work);
-	accel_unregister(accel);
-	accel_put(accel);
+	accel_shut_down(accel);
 }
 
-/*
- * Power goes: jobs end, tenants go home, and the device forgets everything. In
- * this order, since its copy engine helps them on their way.
- */
-static int accel_suspend(struct device *dev)
+/* When this returns, those who were talking to the device have left. */
+static void accel_set_suspended(struct accel *accel, bool suspended)
 {
-	struct accel *accel = dev_get_drvdata(dev);
+	down_write(&accel->sem);
+	WRITE_ONCE(accel->suspended, suspended);
+	up_write(&accel->sem);
+	wake_up_all(&accel->resumed);
+}
+
+static int accel_suspend_memory(struct accel *accel)
+{
 	int ret = 0;
 
-	accel_spaces_stop(accel);
 	mutex_lock(&accel->mem_lock);
 	if (accel->mem)
 		ret = cdm_suspend_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL);
@@ -338,23 +375,54 @@ static int accel_suspend(struct device *dev)
 	return ret;
 }
 
-static int accel_resume(struct device *dev)
+static void accel_resume_memory(struct accel *accel)
+{
+	mutex_lock(&accel->mem_lock);
+	if (accel->mem)
+		cdm_resume_memory(accel->mem);
+	mutex_unlock(&accel->mem_lock);
+}
+
+/*
+ * Power goes: jobs end, tenants go home, and the device forgets everything. In
+ * this order, since its copy engine helps them on their way. The watchdog would
+ * take a device without power for one that is lost.
+ */
+int accel_suspend(struct device *dev)
 {
 	struct accel *accel = dev_get_drvdata(dev);
 	int ret;
 
-	if (accel->gone)
-		return 0;
-	ret = accel_reset(accel);
+	accel_set_suspended(accel, true);
+	accel_spaces_stop(accel);
+	ret = accel_suspend_memory(accel);
 	if (ret) {
-		accel_lose(accel);
+		accel_set_suspended(accel, false);
 		return ret;
 	}
-	accel_spaces_restart(accel);
-	mutex_lock(&accel->mem_lock);
-	cdm_resume_memory(accel->mem);
-	mutex_unlock(&accel->mem_lock);
+	cancel_delayed_work_sync(&accel->watchdog);
+	accel_stop(accel);
 	return 0;
+}
+
+int accel_resume(struct device *dev)
+{
+	struct accel *accel = dev_get_drvdata(dev);
+	int ret;
+
+	if (!accel->suspended)
+		return 0;
+	pci_set_master(accel->pdev);
+	ret = accel_restart(accel);
+	if (!ret) {
+		accel_spaces_restart(accel);
+		accel_resume_memory(accel);
+	} else {
+		accel_lose(accel);
+	}
+	accel_set_suspended(accel, false);
+	queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
+	return ret;
 }
 
 static DEFINE_SIMPLE_DEV_PM_OPS(accel_pm_ops, accel_suspend, accel_resume);
@@ -380,9 +448,12 @@ static int __init accel_init(void)
 	accel_wq = alloc_workqueue("cdm_accel", WQ_UNBOUND, 0);
 	if (!accel_wq)
 		return -ENOMEM;
+	accel_debugfs_init();
 	ret = pci_register_driver(&accel_driver);
-	if (ret)
+	if (ret) {
+		accel_debugfs_exit();
 		destroy_workqueue(accel_wq);
+	}
 	return ret;
 }
 module_init(accel_init);

@@ -17,6 +17,16 @@
 #define ACCEL_BELL		12	/* in BAR 0: (peer << 16) | vector */
 #define ACCEL_PATIENCE		(10 * HZ)	/* for the device to do anything */
 
+/*
+ * The device does not answer, and the caller, or somebody who waits for the
+ * caller, cannot go on before it has been stopped.
+ */
+static void accel_give_up(struct accel *accel)
+{
+	accel_lose(accel);
+	accel_stop(accel);
+}
+
 static void accel_ring_bell(struct accel *accel, u32 bell)
 {
 	u32 peer = READ_ONCE(accel->bar->regs.bell_peer);
@@ -34,7 +44,71 @@ void accel_rings_init(struct accel *accel)
 	spin_lock_init(&accel->cmd_lock);
 	spin_lock_init(&accel->inval_lock);
 	mutex_init(&accel->drain_lock);
+	mutex_init(&accel->stop_lock);
 	xa_init_flags(&accel->calls, XA_FLAGS_ALLOC1);
+}
+
+static void accel_set_state(struct accel *accel, enum accel_state state)
+{
+	lockdep_assert_held(&accel->stop_lock);
+	spin_lock(&accel->cmd_lock);
+	spin_lock(&accel->inval_lock);
+	WRITE_ONCE(accel->state, state);
+	if (state == ACCEL_STOPPED)
+		WRITE_ONCE(accel->nr_stops, accel->nr_stops + 1);
+	spin_unlock(&accel->inval_lock);
+	spin_unlock(&accel->cmd_lock);
+}
+
+/* Nothing is sent meanwhile; and nobody takes an entry for one of before. */
+static int accel_reset(struct accel *accel)
+{
+	struct cdm_accel_regs *regs = &accel->bar->regs;
+	unsigned long timeout = jiffies + ACCEL_PATIENCE;
+	u32 reset = regs->reset + 1;
+	int ret = 0;
+
+	lockdep_assert_held(&accel->stop_lock);
+	mutex_lock(&accel->drain_lock);
+	memset(accel->bar->roots, 0, sizeof(accel->bar->roots));
+	/* The device looks at nothing else until it sees this. */
+	smp_store_release(&regs->reset, reset);
+	accel_ring_bell(accel, CDM_ACCEL_BELL_CMD);
+	/* Whatever the device has reset, it has done before this. */
+	while (!ret && smp_load_acquire(&regs->reset_done) != reset) {
+		if (accel_link_is_down(accel) || time_after(jiffies, timeout))
+			ret = -EIO;
+		usleep_range(100, 500);
+	}
+	mutex_unlock(&accel->drain_lock);
+	return ret;
+}
+
+/* Bring a device that has been stopped, or not been started, into use. */
+int accel_restart(struct accel *accel)
+{
+	int ret;
+
+	mutex_lock(&accel->stop_lock);
+	ret = accel->gone ? -ENODEV : accel_reset(accel);
+	if (!ret)
+		accel_set_state(accel, ACCEL_OPEN);
+	mutex_unlock(&accel->stop_lock);
+	return ret;
+}
+
+/*
+ * Make the device see an address space, or none; unless it is not to see
+ * anything.
+ */
+void accel_set_root(struct accel *accel, u32 asid, u64 pa)
+{
+	spin_lock(&accel->cmd_lock);
+	if (accel->state == ACCEL_OPEN) {
+		/* Zeroed before the device can see it. */
+		smp_store_release(&accel->bar->roots[asid], pa);
+	}
+	spin_unlock(&accel->cmd_lock);
 }
 
 /* Entries that the consumer has not taken yet. */
@@ -44,50 +118,53 @@ static u32 accel_ring_used(struct cdm_accel_ring *ring)
 	return READ_ONCE(ring->head) - smp_load_acquire(&ring->tail);
 }
 
-static bool accel_try_push(struct accel *accel, const struct cdm_accel_cmd *cmd)
+/* Returns 0, -EBUSY if there is no room, or -ENODEV. */
+static int accel_try_push(struct accel *accel, const struct cdm_accel_cmd *cmd)
 {
 	struct cdm_accel_ring *ring = &accel->bar->cmd_ring;
-	bool room;
+	int ret = 0;
 
 	spin_lock(&accel->cmd_lock);
-	room = accel_ring_used(ring) < CDM_ACCEL_CMD_ENTRIES;
-	if (room) {
+	if (accel->state != ACCEL_OPEN) {
+		ret = -ENODEV;
+	} else if (accel_ring_used(ring) >= CDM_ACCEL_CMD_ENTRIES) {
+		ret = -EBUSY;
+	} else {
 		accel->bar->cmd[ring->head % CDM_ACCEL_CMD_ENTRIES] = *cmd;
 		/* The entry comes before. */
 		smp_store_release(&ring->head, ring->head + 1);
 	}
 	spin_unlock(&accel->cmd_lock);
-	return room;
+	return ret;
 }
 
 /*
  * Send a command. The device takes commands off the ring at once, so there will
- * soon be room. The caller holds @sem for reading, or knows the device is there.
+ * soon be room. May sleep.
  */
 int accel_push(struct accel *accel, const struct cdm_accel_cmd *cmd)
 {
 	unsigned long timeout = jiffies + ACCEL_PATIENCE;
+	int ret;
 
-	if (READ_ONCE(accel->gone))
-		return -ENODEV;
-	while (!accel_try_push(accel, cmd)) {
+	while ((ret = accel_try_push(accel, cmd)) == -EBUSY) {
 		if (accel_link_is_down(accel) || time_after(jiffies, timeout)) {
-			accel_lose(accel);
+			accel_give_up(accel);
 			return -ENODEV;
 		}
 		usleep_range(50, 200);
 	}
-	accel_ring_bell(accel, CDM_ACCEL_BELL_CMD);
-	return 0;
+	if (!ret)
+		accel_ring_bell(accel, CDM_ACCEL_BELL_CMD);
+	return ret;
 }
 
 /* Send a command; @call->fn is called when it is answered, unless this fails. */
 int accel_call_start(struct accel *accel, struct accel_call *call,
 		     struct cdm_accel_cmd *cmd)
 {
-	int ret;
-
 	u32 id;
+	int ret;
 
 	ret = xa_alloc_cyclic(&accel->calls, &id, NULL, xa_limit_31b,
 			      &accel->next_id, GFP_KERNEL);
@@ -95,11 +172,10 @@ int accel_call_start(struct accel *accel, struct accel_call *call,
 		return ret;
 	call->id = id;
 	cmd->id = id;
+	/* Before it is sent: whatever has been sent, accel_stop() ends. */
 	xa_store(&accel->calls, id, call, GFP_KERNEL);
-	/* Pairs with the one in accel_end_calls(): it or accel_push() sees. */
-	smp_mb();
 	ret = accel_push(accel, cmd);
-	/* Whoever takes it out of the table may answer it, and did. */
+	/* Whoever takes it out of the table answers it. */
 	if (ret && !xa_erase(&accel->calls, id))
 		return 0;
 	return ret;
@@ -117,7 +193,7 @@ static void accel_wake(struct accel_call *call)
 
 /*
  * Send a command and wait for the answer. @done may be NULL. Returns the status
- * of the command, or -ENODEV.
+ * of the command, -ENODEV, or -ENOMEM if it was not sent for want of that.
  */
 int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 		    struct cdm_accel_done *done)
@@ -129,14 +205,15 @@ int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 	ret = accel_call_start(accel, &waiter.call, cmd);
 	if (ret)
 		return ret;
-	/* The watchdog answers for a device that is lost. */
+	/* A device that does not answer is stopped, which ends the call. */
 	if (!wait_for_completion_timeout(&waiter.done, ACCEL_PATIENCE)) {
-		accel_lose(accel);
+		accel_give_up(accel);
 		wait_for_completion(&waiter.done);
 	}
 	if (done)
 		*done = waiter.call.done;
-	return waiter.call.done.status;
+	ret = waiter.call.done.status;
+	return ret == -ENOMEM ? -EIO : ret;
 }
 
 static void accel_answer(struct accel *accel, const struct cdm_accel_done *done)
@@ -149,15 +226,13 @@ static void accel_answer(struct accel *accel, const struct cdm_accel_done *done)
 	call->fn(call);
 }
 
-/* Nobody is there to answer: @gone has been set. */
-void accel_end_calls(struct accel *accel)
+/* Nobody is there to answer. */
+static void accel_end_calls(struct accel *accel)
 {
 	struct cdm_accel_done done = { .status = -ENODEV };
 	struct accel_call *call;
 	unsigned long id;
 
-	/* Pairs with the one in accel_call_start(). */
-	smp_mb();
 	mutex_lock(&accel->drain_lock);
 	xa_for_each(&accel->calls, id, call) {
 		done.id = id;
@@ -166,23 +241,53 @@ void accel_end_calls(struct accel *accel)
 	mutex_unlock(&accel->drain_lock);
 }
 
-/* Returns whether there was room, with the number to wait for in *@seq. */
+/*
+ * Stop the device, before calls end that say what memory it uses, and before
+ * those go on who take memory from it. Does nothing if it has been stopped. Memory
+ * reclaim may be waiting for this, so nothing is allocated.
+ */
+void accel_stop(struct accel *accel)
+{
+	mutex_lock(&accel->stop_lock);
+	if (accel->state != ACCEL_STOPPED) {
+		accel_set_state(accel, ACCEL_CLOSED);
+		if (!accel_link_is_down(accel) && accel_reset(accel)) {
+			/* The last resort: it reaches no memory any more. */
+			dev_err(&accel->pdev->dev, "no reset: cut off\n");
+			pci_clear_master(accel->pdev);
+		}
+		accel_set_state(accel, ACCEL_STOPPED);
+	}
+	accel_end_calls(accel);
+	mutex_unlock(&accel->stop_lock);
+}
+
+/* Has it stopped, now or since there were @nr_stops? */
+static bool accel_has_stopped(struct accel *accel, unsigned int nr_stops)
+{
+	return READ_ONCE(accel->state) == ACCEL_STOPPED ||
+	       READ_ONCE(accel->nr_stops) != nr_stops ||
+	       accel_link_is_down(accel);
+}
+
+/* Returns whether it was sent, with the number to wait for in *@seq. */
 static bool accel_try_invalidate(struct accel *accel,
 				 const struct cdm_accel_inval *inval, u32 *seq)
 {
 	struct cdm_accel_ring *ring = &accel->bar->inval_ring;
-	bool room;
+	bool sent;
 
 	spin_lock(&accel->inval_lock);
-	room = accel_ring_used(ring) < CDM_ACCEL_INVAL_ENTRIES;
-	if (room) {
+	sent = accel->state == ACCEL_OPEN &&
+	       accel_ring_used(ring) < CDM_ACCEL_INVAL_ENTRIES;
+	if (sent) {
 		accel->bar->inval[ring->head % CDM_ACCEL_INVAL_ENTRIES] = *inval;
 		*seq = ring->head + 1;
 		/* The entry comes before. */
 		smp_store_release(&ring->head, *seq);
 	}
 	spin_unlock(&accel->inval_lock);
-	return room;
+	return sent;
 }
 
 static bool accel_is_invalidated(struct accel *accel, u32 seq)
@@ -195,20 +300,22 @@ static bool accel_is_invalidated(struct accel *accel, u32 seq)
 
 /*
  * Forget the device's translations of [@start, @end); when this returns, no
- * access through them is under way any more. A device that does not answer is
- * lost: it cannot be waited for, here of all places.
+ * access through them is under way any more: because the device says so, or
+ * because it has been stopped.
  */
 void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
-		      unsigned long end, bool may_sleep)
+		      unsigned long end)
 {
 	struct cdm_accel_inval inval = {
 		.start = start, .end = end, .asid = asid,
 	};
+	unsigned int nr_stops = READ_ONCE(accel->nr_stops);
 	unsigned long timeout = jiffies + ACCEL_PATIENCE;
 	bool sent = false;
 	u32 seq = 0;
 
-	while (!READ_ONCE(accel->gone) && !accel_link_is_down(accel)) {
+	might_lock(&accel->stop_lock);
+	while (!accel_has_stopped(accel, nr_stops)) {
 		if (!sent) {
 			sent = accel_try_invalidate(accel, &inval, &seq);
 			if (sent)
@@ -216,14 +323,10 @@ void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 		}
 		if (sent && accel_is_invalidated(accel, seq))
 			return;
-		if (time_after(jiffies, timeout)) {
-			accel_lose(accel);
-			return;
-		}
-		if (may_sleep)
-			usleep_range(20, 100);
+		if (time_after(jiffies, timeout))
+			accel_give_up(accel);
 		else
-			cpu_relax();
+			usleep_range(20, 100);
 	}
 }
 
@@ -236,7 +339,9 @@ static bool accel_take(struct accel *accel, struct cdm_accel_ring *ring,
 	u32 used = smp_load_acquire(&ring->head) - tail;
 
 	lockdep_assert_held(&accel->drain_lock);
-	if (!used || accel_link_is_down(accel))
+	/* A reset empties the rings. */
+	if (!used || READ_ONCE(accel->state) != ACCEL_OPEN ||
+	    accel_link_is_down(accel))
 		return false;
 	if (used > nr) {
 		dev_err(&accel->pdev->dev, "a ring has run over\n");
@@ -255,6 +360,10 @@ static void accel_check_errors(struct accel *accel)
 	u32 error;
 	u64 pa;
 
+	lockdep_assert_held(&accel->drain_lock);
+	/* While a device is suspended, its registers say nothing. */
+	if (READ_ONCE(accel->state) != ACCEL_OPEN)
+		return;
 	if (accel_link_is_down(accel)) {
 		accel_lose(accel);
 		return;
@@ -271,24 +380,56 @@ static void accel_check_errors(struct accel *accel)
 		dev_err_ratelimited(&accel->pdev->dev, "the device ignored a command\n");
 }
 
-/* Deal with whatever the device has to say. */
-void accel_drain(struct accel *accel)
+static void accel_take_answers_and_errors(struct accel *accel)
 {
 	struct cdm_accel_bar *bar = accel->bar;
-	struct cdm_accel_fault fault;
 	struct cdm_accel_done done;
-	struct cdm_accel_note note;
 
 	mutex_lock(&accel->drain_lock);
 	while (accel_take(accel, &bar->done_ring, bar->done,
 			  CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done)))
 		accel_answer(accel, &done);
-	while (accel_take(accel, &bar->fault_ring, bar->fault,
-			  CDM_ACCEL_FAULT_ENTRIES, &fault, sizeof(fault)))
-		accel_fault(accel, &fault);
-	while (accel_take(accel, &bar->note_ring, bar->note,
-			  CDM_ACCEL_NOTE_ENTRIES, &note, sizeof(note)))
-		accel_note(accel, &note);
 	accel_check_errors(accel);
 	mutex_unlock(&accel->drain_lock);
+}
+
+static bool accel_take_fault(struct accel *accel, struct cdm_accel_fault *fault)
+{
+	struct cdm_accel_bar *bar = accel->bar;
+	bool taken;
+
+	mutex_lock(&accel->drain_lock);
+	taken = accel_take(accel, &bar->fault_ring, bar->fault,
+			   CDM_ACCEL_FAULT_ENTRIES, fault, sizeof(*fault));
+	mutex_unlock(&accel->drain_lock);
+	return taken;
+}
+
+static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note)
+{
+	struct cdm_accel_bar *bar = accel->bar;
+	bool taken;
+
+	mutex_lock(&accel->drain_lock);
+	taken = accel_take(accel, &bar->note_ring, bar->note,
+			   CDM_ACCEL_NOTE_ENTRIES, note, sizeof(*note));
+	mutex_unlock(&accel->drain_lock);
+	return taken;
+}
+
+/*
+ * Deal with whatever the device has to say. Work on faults and notes allocates
+ * memory, and reclaim may have to stop the device: so that is done without the
+ * lock.
+ */
+void accel_drain(struct accel *accel)
+{
+	struct cdm_accel_fault fault;
+	struct cdm_accel_note note;
+
+	accel_take_answers_and_errors(accel);
+	while (accel_take_fault(accel, &fault))
+		accel_fault(accel, &fault);
+	while (accel_take_note(accel, &note))
+		accel_note(accel, &note);
 }

@@ -11,6 +11,10 @@
  * that were running end with that status, and can still be waited for. poll()
  * says POLLIN while there is a job that is done and nobody has waited for, and
  * POLLHUP when the device is gone.
+ *
+ * When the device is suspended, jobs end with -ECANCELED, and memory that is on
+ * the device comes home to RAM. Calls but that which waits for a job do not
+ * return before the device has been resumed, or a signal comes.
  */
 #ifndef _UAPI_LINUX_CDM_ACCEL_H
 #define _UAPI_LINUX_CDM_ACCEL_H
@@ -50,14 +54,19 @@ enum cdm_accel_job_kernel {
 	CDM_ACCEL_JOB_TREE_INSERT	= 7,
 	CDM_ACCEL_JOB_ATOMIC_ADD	= 8,
 	CDM_ACCEL_JOB_COPY		= 9,
+	/* private: */
+	CDM_ACCEL_JOB_NR
 };
+
+/* @level of a vertex that has not been reached. */
+#define CDM_ACCEL_UNREACHED	(~0ULL)
 
 /**
  * struct cdm_accel_job_vertex - a vertex of a graph
  * @nr_edges: number of edges
  * @edges: address of u64[@nr_edges], each the address of a vertex
- * @level: distance from the start; ~0 before, in all vertices. A queue that is
- *	too short for the search ends the job with -ENOSPC
+ * @level: distance from the start; CDM_ACCEL_UNREACHED before, in all vertices. A
+ *	queue that is too short for the search ends the job with -ENOSPC
  */
 struct cdm_accel_job_vertex {
 	__u64 nr_edges;
@@ -93,10 +102,12 @@ struct cdm_accel_info {
 #define CDM_ACCEL_MIGRATE_ON_FAULT	(1 << 0)
 /* Memory that jobs touch often does, by access counters. */
 #define CDM_ACCEL_MIGRATE_ON_HINT	(1 << 1)
+/* What jobs touch often counts as used, and is not what eviction takes first. */
+#define CDM_ACCEL_REPORT_ACCESSES	(1 << 2)
 
 /**
  * struct cdm_accel_attach - attach the file to the caller's address space
- * @flags: CDM_ACCEL_MIGRATE_*; without any, memory stays where it is
+ * @flags: CDM_ACCEL_*, see above; without any, memory stays where it is
  * @asid: out: number of the address space on the device
  *
  * Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
@@ -126,8 +137,9 @@ struct cdm_accel_submit {
  * struct cdm_accel_wait - wait for a job and forget it
  * @id: the job; 0 for any that is done or the first that will be; out: its id
  * @timeout_ms: -1 forever, 0 do not wait
- * @status: out: 0, or what ended the job: -EFAULT, -ECANCELED, -EINVAL,
- *	-EHWPOISON, -ENOSPC (also: too many jobs for the device), -ENODEV
+ * @status: out: 0, or what ended the job: -EFAULT, -ECANCELED (also: by a
+ *	suspend), -EINVAL, -EHWPOISON, -ENOSPC (also: too many jobs for the
+ *	device), -ENODEV
  * @nr_faults: out: page faults the job took
  * @result: out: as the kernel's description says
  * @addr: out: the address, for -EFAULT and -EHWPOISON

@@ -285,14 +285,14 @@ int cdm_accel_crc32(struct cdm_accel *dev, const void *src, size_t size,
 /**
  * cdm_accel_bfs() - submit a job that searches a graph, breadth first
  * @dev: the queue
- * @start: where to start; level of all vertices is CDM_UNREACHED
+ * @start: where to start; level of all vertices is CDM_ACCEL_UNREACHED
  * @queue: room for one entry for each vertex
  * @len: entries of @queue; the job ends with -ENOSPC if there are too few
  * @id: out: the job; its result is the number of vertices reached
  *
  * Return: as cdm_accel_submit().
  */
-int cdm_accel_bfs(struct cdm_accel *dev, struct cdm_vertex *start,
+int cdm_accel_bfs(struct cdm_accel *dev, struct cdm_accel_job_vertex *start,
 		  __u64 *queue, size_t len, __u32 *id)
 {
 	return SUBMIT(dev, CDM_ACCEL_JOB_BFS, id, va(start), va(queue), len);
@@ -308,12 +308,12 @@ int cdm_accel_bfs(struct cdm_accel *dev, struct cdm_vertex *start,
  *	whose key was there already are left out
  *
  * CPUs and other jobs may insert at the same time, with compare-and-swap on
- * @root and struct cdm_tree_node.child.
+ * @root and struct cdm_accel_job_node.child.
  *
  * Return: as cdm_accel_submit().
  */
 int cdm_accel_tree_insert(struct cdm_accel *dev, __u64 *root,
-			  struct cdm_tree_node *nodes, size_t n, __u32 *id)
+			  struct cdm_accel_job_node *nodes, size_t n, __u32 *id)
 {
 	return SUBMIT(dev, CDM_ACCEL_JOB_TREE_INSERT, id, va(root), va(nodes),
 		      n);

@@ -25,30 +25,6 @@ extern "C" {
 
 struct cdm_accel;
 
-/*
- * struct cdm_vertex - what cdm_accel_bfs() visits
- * @nr_edges: how many edges lead away from here
- * @edges: address of __u64[nr_edges], each the address of a vertex
- * @level: CDM_UNREACHED before; the distance from the start if it is reached
- */
-struct cdm_vertex {
-	__u64 nr_edges;
-	__u64 edges;
-	__u64 level;
-};
-
-#define CDM_UNREACHED	(~0ULL)
-
-/*
- * struct cdm_tree_node - what cdm_accel_tree_insert() links in
- * @key: smaller keys are to the left
- * @child: addresses of the left and the right child; 0 is none
- */
-struct cdm_tree_node {
-	__u64 key;
-	__u64 child[2];
-};
-
 int cdm_accel_open(int index, struct cdm_accel **dev);
 void cdm_accel_close(struct cdm_accel *dev);
 int cdm_accel_fd(const struct cdm_accel *dev);
@@ -69,10 +45,10 @@ int cdm_accel_histogram(struct cdm_accel *dev, const void *src, size_t size,
 			__u64 *out, __u32 *id);
 int cdm_accel_crc32(struct cdm_accel *dev, const void *src, size_t size,
 		    __u32 *id);
-int cdm_accel_bfs(struct cdm_accel *dev, struct cdm_vertex *start,
+int cdm_accel_bfs(struct cdm_accel *dev, struct cdm_accel_job_vertex *start,
 		  __u64 *queue, size_t len, __u32 *id);
 int cdm_accel_tree_insert(struct cdm_accel *dev, __u64 *root,
-			  struct cdm_tree_node *nodes, size_t n, __u32 *id);
+			  struct cdm_accel_job_node *nodes, size_t n, __u32 *id);
 int cdm_accel_atomic_add(struct cdm_accel *dev, __u64 *counter, __u64 addend,
 			 __u64 times, __u32 *id);
 int cdm_accel_copy(struct cdm_accel *dev, void *dst, const void *src,

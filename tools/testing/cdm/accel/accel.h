@@ -159,7 +159,7 @@ struct accel {
 };
 
 extern struct accel accel;
-extern const struct accel_kernel accel_kernels[CDM_ACCEL_NR_KERNELS];
+extern const struct accel_kernel accel_kernels[CDM_ACCEL_JOB_NR];
 
 /* main.c */
 noreturn void accel_die(const char *fmt, ...);

@@ -250,15 +250,15 @@ static void step_copy_va(struct accel_unit *unit, struct accel_job *job)
 	advance(job, s[0].size, args[2]);
 }
 
-const struct accel_kernel accel_kernels[CDM_ACCEL_NR_KERNELS] = {
-	[CDM_ACCEL_FILL]	= { check_fill, step_fill },
-	[CDM_ACCEL_SUM]		= { check_sum, step_sum },
-	[CDM_ACCEL_SAXPY]	= { check_saxpy, step_saxpy },
-	[CDM_ACCEL_MATMUL]	= { accel_check_matmul, accel_step_matmul },
-	[CDM_ACCEL_HISTOGRAM]	= { check_histogram, step_histogram },
-	[CDM_ACCEL_CRC32]	= { check_crc32, step_crc32 },
-	[CDM_ACCEL_BFS]		= { accel_check_bfs, accel_step_bfs },
-	[CDM_ACCEL_TREE_INSERT]	= { accel_check_tree, accel_step_tree },
-	[CDM_ACCEL_ATOMIC_ADD]	= { check_atomic_add, step_atomic_add },
-	[CDM_ACCEL_COPY_VA]	= { check_copy_va, step_copy_va },
+const struct accel_kernel accel_kernels[CDM_ACCEL_JOB_NR] = {
+	[CDM_ACCEL_JOB_FILL]		= { check_fill, step_fill },
+	[CDM_ACCEL_JOB_SUM]		= { check_sum, step_sum },
+	[CDM_ACCEL_JOB_SAXPY]	= { check_saxpy, step_saxpy },
+	[CDM_ACCEL_JOB_MATMUL]	= { accel_check_matmul, accel_step_matmul },
+	[CDM_ACCEL_JOB_HISTOGRAM]	= { check_histogram, step_histogram },
+	[CDM_ACCEL_JOB_CRC32]	= { check_crc32, step_crc32 },
+	[CDM_ACCEL_JOB_BFS]		= { accel_check_bfs, accel_step_bfs },
+	[CDM_ACCEL_JOB_TREE_INSERT]	= { accel_check_tree, accel_step_tree },
+	[CDM_ACCEL_JOB_ATOMIC_ADD]	= { check_atomic_add, step_atomic_add },
+	[CDM_ACCEL_JOB_COPY]		= { check_copy_va, step_copy_va },
 };

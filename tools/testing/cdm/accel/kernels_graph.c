@@ -38,7 +38,7 @@ static __u64 field(__u64 va, size_t offset)
 /* BFS: start, queue, length */
 bool accel_check_bfs(const __u64 *args)
 {
-	return accel_range_ok(args[0], 1, sizeof(struct cdm_accel_vertex), 8) &&
+	return accel_range_ok(args[0], 1, sizeof(struct cdm_accel_job_vertex), 8) &&
 		accel_range_ok(args[1], args[2], 8, 8);
 }
 
@@ -48,7 +48,7 @@ static void reach(struct accel_unit *unit, struct accel_job *job, __u64 vertex, 
 	struct accel_bfs *bfs = &job->bfs;
 	const __u64 *args = job->cmd.args;
 	struct accel_span s[2] = {
-		{ .va = field(vertex, offsetof(struct cdm_accel_vertex, level)), .size = 8,
+		{ .va = field(vertex, offsetof(struct cdm_accel_job_vertex, level)), .size = 8,
 		  .write = true },
 		{ .va = args[1] + bfs->tail * 8, .size = 8, .write = true },
 	};
@@ -70,10 +70,10 @@ static void load_vertex(struct accel_unit *unit, struct accel_job *job)
 	__u64 v;
 
 	if (!load(unit, job, job->cmd.args[1] + bfs->head * 8, &v) ||
-	    !load(unit, job, field(v, offsetof(struct cdm_accel_vertex, nr_edges)),
+	    !load(unit, job, field(v, offsetof(struct cdm_accel_job_vertex, nr_edges)),
 		  &bfs->nr_edges) ||
-	    !load(unit, job, field(v, offsetof(struct cdm_accel_vertex, edges)), &bfs->edges) ||
-	    !load(unit, job, field(v, offsetof(struct cdm_accel_vertex, level)), &bfs->level))
+	    !load(unit, job, field(v, offsetof(struct cdm_accel_job_vertex, edges)), &bfs->edges) ||
+	    !load(unit, job, field(v, offsetof(struct cdm_accel_job_vertex, level)), &bfs->level))
 		return;
 	if (bfs->nr_edges && !accel_range_ok(bfs->edges, bfs->nr_edges, 8, 8)) {
 		accel_end(job, -EINVAL);
@@ -89,8 +89,8 @@ static void follow_edge(struct accel_unit *unit, struct accel_job *job)
 	__u64 v, level;
 
 	if (!load(unit, job, bfs->edges + bfs->edge * 8, &v) ||
-	    !usable(job, v, sizeof(struct cdm_accel_vertex)) ||
-	    !load(unit, job, field(v, offsetof(struct cdm_accel_vertex, level)), &level))
+	    !usable(job, v, sizeof(struct cdm_accel_job_vertex)) ||
+	    !load(unit, job, field(v, offsetof(struct cdm_accel_job_vertex, level)), &level))
 		return;
 	if (level == CDM_ACCEL_UNREACHED)
 		reach(unit, job, v, bfs->level + 1);
@@ -126,12 +126,12 @@ void accel_step_bfs(struct accel_unit *unit, struct accel_job *job)
 bool accel_check_tree(const __u64 *args)
 {
 	return accel_range_ok(args[0], 1, 8, 8) &&
-		accel_range_ok(args[1], args[2], sizeof(struct cdm_accel_tree_node), 8);
+		accel_range_ok(args[1], args[2], sizeof(struct cdm_accel_job_node), 8);
 }
 
 static __u64 node_va(const struct accel_job *job)
 {
-	return job->cmd.args[1] + job->tree.node * sizeof(struct cdm_accel_tree_node);
+	return job->cmd.args[1] + job->tree.node * sizeof(struct cdm_accel_job_node);
 }
 
 static void next_node(struct accel_tree *tree)
@@ -181,7 +181,7 @@ static void follow_link(struct accel_unit *unit, struct accel_job *job)
 	if (key == tree->key)
 		next_node(tree);
 	else
-		tree->link = field(child, offsetof(struct cdm_accel_tree_node,
+		tree->link = field(child, offsetof(struct cdm_accel_job_node,
 						   child[tree->key > key]));
 }
 

@@ -249,7 +249,7 @@ void accel_start_units(void)
 
 static int check_job(const struct cdm_accel_cmd *cmd)
 {
-	if (cmd->kernel >= CDM_ACCEL_NR_KERNELS || cmd->asid >= CDM_ACCEL_MAX_ASIDS ||
+	if (cmd->kernel >= CDM_ACCEL_JOB_NR || cmd->asid >= CDM_ACCEL_MAX_ASIDS ||
 	    !accel_get(&accel.bar->roots[cmd->asid]))
 		return -EINVAL;
 	if (!accel_kernels[cmd->kernel].check(cmd->args))

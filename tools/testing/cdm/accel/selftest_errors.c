@@ -111,7 +111,7 @@ static void sum_pages(__u64 va, __u64 nr)
 {
 	__u64 args[4] = { va, nr * PAGE };
 
-	expect(!run_job(CDM_ACCEL_SUM, args).status);
+	expect(!run_job(CDM_ACCEL_JOB_SUM, args).status);
 }
 
 static __u32 notes_of(__u32 shift, __u64 addr, __u64 count)
@@ -234,7 +234,7 @@ void test_copy(void)
 	for (int i = 0; i < dev.units; i++) {
 		__u64 args[4] = { new_range(8, 0), 1, ~0ull };
 
-		send_job(CDM_ACCEL_ATOMIC_ADD, args);
+		send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	}
 	expect(run_op(CDM_ACCEL_OP_COPY, 0, pa, 3).result == HUGE + 4097 + 8);
 }
@@ -289,16 +289,16 @@ void test_hang(void)
 	set_args(hung, va, 1, 8);
 	set_args(args, va + 8, 1, 8);
 	expect(!run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HANG, 0).status);
-	id = send_job(CDM_ACCEL_FILL, hung);
+	id = send_job(CDM_ACCEL_JOB_FILL, hung);
 	for (int i = 0; i < 10; i++)
-		expect(!run_job(CDM_ACCEL_FILL, args).status);
+		expect(!run_job(CDM_ACCEL_JOB_FILL, args).status);
 	/* It does not hold up invalidations either. */
 	invalidate(0, va, va + PAGE);
 	expect(!is_done(id) && !read64(va) && read64(va + 8) == 1);
 	cancel(id);
 	expect(wait_done(id).status == -ECANCELED);
 	expect(!read64(va));
-	expect(!run_job(CDM_ACCEL_FILL, hung).status);
+	expect(!run_job(CDM_ACCEL_JOB_FILL, hung).status);
 }
 
 void test_lost_irq(void)
@@ -367,19 +367,19 @@ void test_bad_page(void)
 	args[0] = new_range(3 * PAGE, 0);
 	args[1] = 3 * PAGE;
 	set_pte(0, args[0] + PAGE, (DEV_PA + 3 * PAGE) | RW);
-	expect(!run_job(CDM_ACCEL_SUM, args).status);
+	expect(!run_job(CDM_ACCEL_JOB_SUM, args).status);
 	bad = poison_page();
-	done = run_job(CDM_ACCEL_SUM, args);
+	done = run_job(CDM_ACCEL_JOB_SUM, args);
 	expect(done.status == -EHWPOISON && done.addr == args[0] + PAGE);
 	expect_page_error(bad);
 	copy_from_poison(bad);
 	expect(run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_BAD_PAGE, RAM_PA).status == -EINVAL);
 	expect(run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_BAD_PAGE,
 		      DEV_PA + DEV_SIZE).status == -EINVAL);
-	expect(run_job(CDM_ACCEL_SUM, args).status == -EHWPOISON);
+	expect(run_job(CDM_ACCEL_JOB_SUM, args).status == -EHWPOISON);
 	reset_device();
 	expect(!get(&dev.bar->regs.error));
-	expect(!run_job(CDM_ACCEL_SUM, args).status);
+	expect(!run_job(CDM_ACCEL_JOB_SUM, args).status);
 }
 
 /* The driver takes no completions for a while, and far too few at first. */
@@ -450,7 +450,7 @@ void test_bad_rings(void)
 	args[1] = 8;
 	unmap(0, args[0], 8);
 	put(&dev.bar->fault_ring.tail, -(CDM_ACCEL_FAULT_ENTRIES + 1u));
-	send_job(CDM_ACCEL_SUM, args);
+	send_job(CDM_ACCEL_JOB_SUM, args);
 	expect_proto_error();
 	expect(!get(&dev.bar->fault_ring.head));
 
@@ -475,9 +475,9 @@ void test_reset(void)
 	run_op(CDM_ACCEL_OP_COUNTERS, 0, 1, 1);
 	run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HANG, 0);
 	for (int i = 0; i < 6; i++)
-		send_job(CDM_ACCEL_ATOMIC_ADD, args);
+		send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	args[0] = va + PAGE;
-	send_job(CDM_ACCEL_ATOMIC_ADD, args);
+	send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	fault = wait_fault();
 	run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HANG, 0);
 	run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_LOST_IRQ, 1000);
@@ -494,7 +494,7 @@ void test_reset(void)
 	resume(fault.seq, 0);
 	map_range(0, va + PAGE, PAGE, RW);
 	set_args(args, va + 8, 5, 8);
-	expect(!run_job(CDM_ACCEL_FILL, args).status);
+	expect(!run_job(CDM_ACCEL_JOB_FILL, args).status);
 	expect(read64(va) == before && read64(va + 8) == 5);
 	expect(!take_note(&note) && !take_fault(&fault) && !nr_unknown());
 	while (!dev.irq_count[CDM_ACCEL_IRQ_DONE]) {
@@ -524,7 +524,7 @@ void test_link_down(void)
 	args[1] = 1;
 	args[2] = ~0ull;
 	for (int i = 0; i < 4; i++)
-		send_job(CDM_ACCEL_ATOMIC_ADD, args);
+		send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	send_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_LINK_DOWN, 0);
 	while (get(&dev.bar->regs.magic) != ~0u)
 		must_wait(&start, "the end of the link");
@@ -561,7 +561,7 @@ void test_exit(void)
 	args[1] = 1;
 	args[2] = ~0ull;
 	for (int i = 0; i < 4; i++)
-		send_job(CDM_ACCEL_ATOMIC_ADD, args);
+		send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	unmap(0, args[0], 8);
 	wait_fault();
 	status = stop_device();

@@ -19,7 +19,7 @@ void test_fault(void)
 	args[1] = 2 * PAGE;
 	write64(args[0] + PAGE, 5);
 	unmap(0, args[0], 3 * PAGE);
-	id = send_job(CDM_ACCEL_SUM, args);
+	id = send_job(CDM_ACCEL_JOB_SUM, args);
 	for (int i = 0; i < 3; i++) {
 		__u64 page = args[0] - 8 + i * PAGE;
 
@@ -50,14 +50,14 @@ void test_fault_error(void)
 	args[0] = new_range(2 * PAGE, 0);
 	args[2] = 2 * PAGE;
 	unmap(0, args[0] + PAGE, PAGE);
-	id = send_job(CDM_ACCEL_FILL, args);
+	id = send_job(CDM_ACCEL_JOB_FILL, args);
 	fault = wait_fault();
 	expect(fault.addr == args[0] + PAGE && fault.write);
 	resume(fault.seq, EFAULT);
 	done = wait_done(id);
 	expect(done.status == -EFAULT && done.addr == fault.addr && done.nr_faults == 1);
 
-	id = send_job(CDM_ACCEL_FILL, args);
+	id = send_job(CDM_ACCEL_JOB_FILL, args);
 	resume(wait_fault().seq, -ENOSPC);
 	expect(wait_done(id).status == -ENOSPC);
 
@@ -65,7 +65,7 @@ void test_fault_error(void)
 	put(&dev.bar->roots[0], 0);
 	invalidate(~0u, 0, 0);
 	put(&dev.bar->roots[1], 0);
-	expect(wait_done(send_job_of(1, CDM_ACCEL_FILL, args)).status == -EINVAL);
+	expect(wait_done(send_job_of(1, CDM_ACCEL_JOB_FILL, args)).status == -EINVAL);
 }
 
 /* A translation that was used for reading does not allow to write. */
@@ -80,11 +80,11 @@ static void write_protection(void)
 	args[1] = PAGE;
 	map_range(0, args[0], PAGE, RO);
 	for (int i = 0; i < 2 * dev.units; i++)
-		expect(!run_job(CDM_ACCEL_SUM, args).status);
+		expect(!run_job(CDM_ACCEL_JOB_SUM, args).status);
 	fill[0] = args[0];
 	fill[1] = 9;
 	fill[2] = PAGE;
-	id = send_job(CDM_ACCEL_FILL, fill);
+	id = send_job(CDM_ACCEL_JOB_FILL, fill);
 	fault = wait_fault();
 	expect(fault.write && fault.addr == args[0] && fault.id == id);
 	expect(read64(args[0]) == 0);
@@ -97,7 +97,7 @@ static void write_protection(void)
 	map_range(0, args[0], PAGE, RO);
 	invalidate(0, args[0], args[0] + PAGE);
 	fill[1] = 10;
-	id = send_job(CDM_ACCEL_FILL, fill);
+	id = send_job(CDM_ACCEL_JOB_FILL, fill);
 	resume(wait_fault().seq, EFAULT);
 	expect(wait_done(id).status == -EFAULT);
 	expect(read64(args[0]) == 9);
@@ -169,14 +169,14 @@ static void page_streams(void)
 	__u64 sum[4] = { b, n * 4 };
 	__u64 histogram[4] = { b, n * 4, c };
 
-	page_job(CDM_ACCEL_FILL, fill);
-	page_job(CDM_ACCEL_COPY_VA, copy);
-	page_job(CDM_ACCEL_SAXPY, saxpy);
-	expect(page_job(CDM_ACCEL_SUM, sum).result == 0x4040000040400000 * (n / 2));
-	page_job(CDM_ACCEL_HISTOGRAM, histogram);
+	page_job(CDM_ACCEL_JOB_FILL, fill);
+	page_job(CDM_ACCEL_JOB_COPY, copy);
+	page_job(CDM_ACCEL_JOB_SAXPY, saxpy);
+	expect(page_job(CDM_ACCEL_JOB_SUM, sum).result == 0x4040000040400000 * (n / 2));
+	page_job(CDM_ACCEL_JOB_HISTOGRAM, histogram);
 	expect(read64(c) == 2 * n);
 	expect(read64(c + 8 * 0x40) == 2 * n);
-	expect(page_job(CDM_ACCEL_CRC32, sum).status == 0);
+	expect(page_job(CDM_ACCEL_JOB_CRC32, sum).status == 0);
 }
 
 /* Ones times ones. */
@@ -187,8 +187,8 @@ static void page_matmul(void)
 	__u64 args[4] = { c, a, a, n };
 	float first, last;
 
-	page_job(CDM_ACCEL_FILL, fill);
-	page_job(CDM_ACCEL_MATMUL, args);
+	page_job(CDM_ACCEL_JOB_FILL, fill);
+	page_job(CDM_ACCEL_JOB_MATMUL, args);
 	read_va(c, &first, 4);
 	read_va(c + (n * n - 1) * 4, &last, 4);
 	expect(first == n && last == n);
@@ -202,13 +202,13 @@ static void page_bfs(void)
 	__u64 wrong = 0;
 
 	for (__u64 i = 0; i < n; i++) {
-		struct cdm_accel_vertex v = { 2, edges + i * 16, CDM_ACCEL_UNREACHED };
+		struct cdm_accel_job_vertex v = { 2, edges + i * 16, CDM_ACCEL_UNREACHED };
 
 		write_va(vertices + i * 24, &v, sizeof(v));
 		write64(v.edges, vertices + (2 * i + 1) % n * 24);
 		write64(v.edges + 8, vertices + (2 * i + 2) % n * 24);
 	}
-	expect(page_job(CDM_ACCEL_BFS, args).result == n);
+	expect(page_job(CDM_ACCEL_JOB_BFS, args).result == n);
 	for (__u64 i = 0; i < n; i++) {
 		__u64 level = 63 - __builtin_clzll(i + 1);
 
@@ -224,9 +224,9 @@ static void page_tree(void)
 
 	for (__u64 i = 0; i < n; i++)
 		write64(nodes + i * 24, i * 7919 % 397);
-	expect(page_job(CDM_ACCEL_TREE_INSERT, args).result == 397);
+	expect(page_job(CDM_ACCEL_JOB_TREE_INSERT, args).result == 397);
 	unmap(0, root, 8);
-	page_job(CDM_ACCEL_ATOMIC_ADD, atomic);
+	page_job(CDM_ACCEL_JOB_ATOMIC_ADD, atomic);
 }
 
 void test_pager(void)
@@ -273,7 +273,7 @@ void test_fault_ring_full(void)
 	for (int i = 0; i < NR; i++) {
 		__u64 args[4] = { va + i * PAGE, 1, 8 };
 
-		ids[i] = send_job(CDM_ACCEL_FILL, args);
+		ids[i] = send_job(CDM_ACCEL_JOB_FILL, args);
 	}
 	while (get(&dev.bar->regs.nr_faults) - before != NR)
 		must_wait(&start, "all jobs to fault");
@@ -304,9 +304,9 @@ void test_parked(void)
 	sum[0] = new_range(PAGE, 0);
 	sum[1] = PAGE;
 	for (int i = 0; i < 8; i++)
-		ids[i] = send_job(CDM_ACCEL_FILL, args);
+		ids[i] = send_job(CDM_ACCEL_JOB_FILL, args);
 	for (int i = 0; i < 20; i++)
-		expect(!run_job(CDM_ACCEL_SUM, sum).status);
+		expect(!run_job(CDM_ACCEL_JOB_SUM, sum).status);
 	map_range(0, args[0], PAGE, RW);
 	for (int i = 0; i < 8; i++) {
 		expect(!is_done(ids[i]));
@@ -320,7 +320,7 @@ static __u64 sum_of(__u32 asid, __u64 va)
 {
 	__u64 args[4] = { va, 8 };
 
-	return wait_done(send_job_of(asid, CDM_ACCEL_SUM, args)).result;
+	return wait_done(send_job_of(asid, CDM_ACCEL_JOB_SUM, args)).result;
 }
 
 /* Each of some pages gets another page behind it. */
@@ -386,7 +386,7 @@ static __u32 long_job(__u32 asid, __u64 va)
 {
 	__u64 args[4] = { va, 1, 1ull << 60 };
 
-	return send_job_of(asid, CDM_ACCEL_ATOMIC_ADD, args);
+	return send_job_of(asid, CDM_ACCEL_JOB_ATOMIC_ADD, args);
 }
 
 static void wait_progress(__u64 va)

@@ -35,7 +35,7 @@ static void fill_at(__u64 offset, __u64 size)
 
 	write64(va - 8, 1);
 	write64(va + size, 2);
-	expect_ok(run_job(CDM_ACCEL_FILL, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_FILL, args), 0);
 	for (__u64 i = 0; i < size; i += 8)
 		ok = ok && read64(va + i) == args[1];
 	expect(ok);
@@ -65,7 +65,7 @@ static void sum_at(__u64 offset, __u64 size)
 		write64(args[0] + i, value);
 		sum += value;
 	}
-	expect_ok(run_job(CDM_ACCEL_SUM, args), sum);
+	expect_ok(run_job(CDM_ACCEL_JOB_SUM, args), sum);
 }
 
 void test_sum(void)
@@ -114,7 +114,7 @@ static void saxpy_of(__u64 n, __u64 y_offset, __u64 x_offset)
 	memcpy(&args[3], &a, sizeof(a));
 	for (__u64 i = 0; i < n; i++)
 		y[i] += a * x[i];
-	expect_ok(run_job(CDM_ACCEL_SAXPY, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_SAXPY, args), 0);
 	expect(floats_are(args[0], y, n));
 	expect(floats_are(args[1], x, n));
 	free(x);
@@ -149,7 +149,7 @@ static void matmul_of(__u64 n)
 			  put_floats(b, n * n, PAGE - 4), n };
 
 	multiply(c, a, b, n);
-	expect_ok(run_job(CDM_ACCEL_MATMUL, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_MATMUL, args), 0);
 	expect(floats_are(args[0], c, n * n));
 	free(a);
 	free(b);
@@ -177,7 +177,7 @@ static void histogram_of(__u64 size, __u64 src_offset, __u64 out_offset)
 	write_va(args[2], counts, sizeof(counts));
 	for (__u64 i = 0; i < size; i++)
 		counts[p[i]]++;
-	expect_ok(run_job(CDM_ACCEL_HISTOGRAM, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_HISTOGRAM, args), 0);
 	read_va(args[2], out, sizeof(out));
 	expect(!memcmp(counts, out, sizeof(out)));
 	free(p);
@@ -212,12 +212,12 @@ void test_crc32(void)
 	args[0] = new_range(100000, PAGE - 5);
 	args[1] = 9;
 	write_va(args[0], "123456789", 9);
-	expect_ok(run_job(CDM_ACCEL_CRC32, args), 0xcbf43926);
+	expect_ok(run_job(CDM_ACCEL_JOB_CRC32, args), 0xcbf43926);
 	write_va(args[0], p, 100000);
 	args[1] = 100000;
-	expect_ok(run_job(CDM_ACCEL_CRC32, args), slow_crc32(p, 100000));
+	expect_ok(run_job(CDM_ACCEL_JOB_CRC32, args), slow_crc32(p, 100000));
 	args[1] = 0;
-	expect_ok(run_job(CDM_ACCEL_CRC32, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_CRC32, args), 0);
 	free(p);
 }
 
@@ -265,7 +265,7 @@ static __u32 search_graph(void)
 static void put_graph(__u64 vertices, __u64 edges)
 {
 	for (int i = 0; i < NR_VERTICES; i++) {
-		struct cdm_accel_vertex v = {
+		struct cdm_accel_job_vertex v = {
 			.nr_edges = graph[i].nr,
 			.edges = edges + i * MAX_EDGES * 8,
 			.level = CDM_ACCEL_UNREACHED,
@@ -279,7 +279,7 @@ static void put_graph(__u64 vertices, __u64 edges)
 
 static bool levels_are_right(__u64 vertices)
 {
-	struct cdm_accel_vertex v;
+	struct cdm_accel_job_vertex v;
 
 	for (int i = 0; i < NR_VERTICES; i++) {
 		read_va(vertices + i * sizeof(v), &v, sizeof(v));
@@ -296,27 +296,27 @@ void test_bfs(void)
 
 	start_over();
 	make_graph();
-	args[0] = new_range(NR_VERTICES * sizeof(struct cdm_accel_vertex), PAGE - 8);
+	args[0] = new_range(NR_VERTICES * sizeof(struct cdm_accel_job_vertex), PAGE - 8);
 	args[1] = new_range(NR_VERTICES * 8, 16);
 	args[2] = NR_VERTICES;
 	edges = new_range(NR_VERTICES * MAX_EDGES * 8, PAGE - 16);
 	put_graph(args[0], edges);
 	reached = search_graph();
-	expect_ok(run_job(CDM_ACCEL_BFS, args), reached);
+	expect_ok(run_job(CDM_ACCEL_JOB_BFS, args), reached);
 	expect(levels_are_right(args[0]));
 
 	put_graph(args[0], edges);
 	args[2] = reached - 1;
-	expect(run_job(CDM_ACCEL_BFS, args).status == -ENOSPC);
+	expect(run_job(CDM_ACCEL_JOB_BFS, args).status == -ENOSPC);
 	put_graph(args[0], edges);
 	args[2] = 0;
-	expect(run_job(CDM_ACCEL_BFS, args).status == -ENOSPC);
+	expect(run_job(CDM_ACCEL_JOB_BFS, args).status == -ENOSPC);
 }
 
 /* In order; returns the number of nodes, ~0 if they are not sorted. */
 static __u32 walk_tree(__u64 va, __u64 min, __u64 max)
 {
-	struct cdm_accel_tree_node n;
+	struct cdm_accel_job_node n;
 	__u32 left, right;
 
 	if (!va)
@@ -338,18 +338,18 @@ void test_tree(void)
 
 	start_over();
 	args[0] = new_range(8, PAGE - 8);
-	args[1] = new_range(n * sizeof(struct cdm_accel_tree_node), PAGE - 8);
+	args[1] = new_range(n * sizeof(struct cdm_accel_job_node), PAGE - 8);
 	args[2] = n;
 	for (__u64 i = 0; i < n; i++) {
 		__u64 key = rnd() % keys;
 
-		write64(args[1] + i * sizeof(struct cdm_accel_tree_node), key - 1000);
+		write64(args[1] + i * sizeof(struct cdm_accel_job_node), key - 1000);
 		different += !used[key];
 		used[key] = true;
 	}
-	expect_ok(run_job(CDM_ACCEL_TREE_INSERT, args), different);
+	expect_ok(run_job(CDM_ACCEL_JOB_TREE_INSERT, args), different);
 	expect(walk_tree(read64(args[0]), 0, ~0ull) == different);
-	expect_ok(run_job(CDM_ACCEL_TREE_INSERT, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_TREE_INSERT, args), 0);
 }
 
 void test_atomic_add(void)
@@ -361,10 +361,10 @@ void test_atomic_add(void)
 	args[1] = 3;
 	args[2] = 1000000;
 	write64(args[0], -3);
-	expect_ok(run_job(CDM_ACCEL_ATOMIC_ADD, args), 3 * 1000000 - 6);
+	expect_ok(run_job(CDM_ACCEL_JOB_ATOMIC_ADD, args), 3 * 1000000 - 6);
 	expect(read64(args[0]) == 3 * 1000000 - 3);
 	args[2] = 0;
-	expect_ok(run_job(CDM_ACCEL_ATOMIC_ADD, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_ATOMIC_ADD, args), 0);
 	expect(read64(args[0]) == 3 * 1000000 - 3);
 }
 
@@ -375,7 +375,7 @@ static void copy_of(__u64 size, __u64 dst_offset, __u64 src_offset)
 
 	args[0]++;
 	write_va(args[1], p, size);
-	expect_ok(run_job(CDM_ACCEL_COPY_VA, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_COPY, args), 0);
 	read_va(args[0] - 1, q, size + 2);
 	expect(!memcmp(q + 1, p, size));
 	expect(!q[0] && !q[size + 1]);
@@ -399,7 +399,7 @@ void test_huge(void)
 	start_over();
 	pa = new_huge_page();
 	set_huge_pte(0, va, pa | RW);
-	expect_ok(run_job(CDM_ACCEL_FILL, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_FILL, args), 0);
 	expect(*(__u64 *)pa_ptr(pa) == 0);
 	expect(*(__u64 *)pa_ptr(pa + PAGE) == 7);
 	expect(*(__u64 *)pa_ptr(pa + HUGE - PAGE - 8) == 7);
@@ -410,49 +410,49 @@ void test_huge(void)
 	invalidate(0, va + 5 * PAGE, va + 6 * PAGE);
 	args[0] = va + 5 * PAGE;
 	args[1] = 512 * 8;
-	expect_ok(run_job(CDM_ACCEL_SUM, args), 0);
+	expect_ok(run_job(CDM_ACCEL_JOB_SUM, args), 0);
 }
 
 static const struct {
 	__u32 asid, kernel;
 	__u64 args[4];
 } bad_jobs[] = {
-	{ 0, CDM_ACCEL_NR_KERNELS, { } },
+	{ 0, CDM_ACCEL_JOB_NR, { } },
 	{ 0, ~0u, { } },
-	{ CDM_ACCEL_MAX_ASIDS, CDM_ACCEL_FILL, { } },
-	{ ~0u, CDM_ACCEL_FILL, { } },
-	{ NR_SPACES, CDM_ACCEL_FILL, { } },
-	{ 0, CDM_ACCEL_FILL, { WINDOW + 4, 0, 8 } },
-	{ 0, CDM_ACCEL_FILL, { WINDOW, 0, 12 } },
-	{ 0, CDM_ACCEL_FILL, { 1ull << 48, 0, 8 } },
-	{ 0, CDM_ACCEL_FILL, { (1ull << 48) - 8, 0, 16 } },
-	{ 0, CDM_ACCEL_FILL, { -8ull, 0, 16 } },
-	{ 0, CDM_ACCEL_FILL, { WINDOW, 0, -8ull } },
-	{ 0, CDM_ACCEL_SUM, { WINDOW + 1, 8 } },
-	{ 0, CDM_ACCEL_SUM, { WINDOW, 7 } },
-	{ 0, CDM_ACCEL_SAXPY, { WINDOW + 2, WINDOW, 1 } },
-	{ 0, CDM_ACCEL_SAXPY, { WINDOW, WINDOW + 1, 1 } },
-	{ 0, CDM_ACCEL_SAXPY, { WINDOW, WINDOW, 1ull << 62 } },
-	{ 0, CDM_ACCEL_SAXPY, { WINDOW, 1ull << 63, 1 } },
-	{ 0, CDM_ACCEL_MATMUL, { WINDOW, WINDOW, WINDOW, 65537 } },
-	{ 0, CDM_ACCEL_MATMUL, { WINDOW, WINDOW, WINDOW, 1ull << 32 } },
-	{ 0, CDM_ACCEL_MATMUL, { WINDOW + 1, WINDOW, WINDOW, 1 } },
-	{ 0, CDM_ACCEL_MATMUL, { WINDOW, WINDOW + 1, WINDOW, 1 } },
-	{ 0, CDM_ACCEL_MATMUL, { WINDOW, WINDOW, WINDOW + 1, 1 } },
-	{ 0, CDM_ACCEL_HISTOGRAM, { WINDOW, -1ull, WINDOW } },
-	{ 0, CDM_ACCEL_HISTOGRAM, { WINDOW, 1, WINDOW + 4 } },
-	{ 0, CDM_ACCEL_HISTOGRAM, { WINDOW, 1, (1ull << 48) - 2040 } },
-	{ 0, CDM_ACCEL_CRC32, { WINDOW, 1ull << 48 } },
-	{ 0, CDM_ACCEL_BFS, { WINDOW + 4, WINDOW, 1 } },
-	{ 0, CDM_ACCEL_BFS, { WINDOW, WINDOW + 4, 1 } },
-	{ 0, CDM_ACCEL_BFS, { WINDOW, WINDOW, 1ull << 61 } },
-	{ 0, CDM_ACCEL_TREE_INSERT, { WINDOW + 1, WINDOW, 1 } },
-	{ 0, CDM_ACCEL_TREE_INSERT, { WINDOW, WINDOW + 1, 1 } },
-	{ 0, CDM_ACCEL_TREE_INSERT, { WINDOW, WINDOW, 1ull << 60 } },
-	{ 0, CDM_ACCEL_ATOMIC_ADD, { WINDOW + 4, 1, 1 } },
-	{ 0, CDM_ACCEL_ATOMIC_ADD, { 1ull << 48, 1, 1 } },
-	{ 0, CDM_ACCEL_COPY_VA, { WINDOW, -1ull, 2 } },
-	{ 0, CDM_ACCEL_COPY_VA, { (1ull << 48) - 1, WINDOW, 2 } },
+	{ CDM_ACCEL_MAX_ASIDS, CDM_ACCEL_JOB_FILL, { } },
+	{ ~0u, CDM_ACCEL_JOB_FILL, { } },
+	{ NR_SPACES, CDM_ACCEL_JOB_FILL, { } },
+	{ 0, CDM_ACCEL_JOB_FILL, { WINDOW + 4, 0, 8 } },
+	{ 0, CDM_ACCEL_JOB_FILL, { WINDOW, 0, 12 } },
+	{ 0, CDM_ACCEL_JOB_FILL, { 1ull << 48, 0, 8 } },
+	{ 0, CDM_ACCEL_JOB_FILL, { (1ull << 48) - 8, 0, 16 } },
+	{ 0, CDM_ACCEL_JOB_FILL, { -8ull, 0, 16 } },
+	{ 0, CDM_ACCEL_JOB_FILL, { WINDOW, 0, -8ull } },
+	{ 0, CDM_ACCEL_JOB_SUM, { WINDOW + 1, 8 } },
+	{ 0, CDM_ACCEL_JOB_SUM, { WINDOW, 7 } },
+	{ 0, CDM_ACCEL_JOB_SAXPY, { WINDOW + 2, WINDOW, 1 } },
+	{ 0, CDM_ACCEL_JOB_SAXPY, { WINDOW, WINDOW + 1, 1 } },
+	{ 0, CDM_ACCEL_JOB_SAXPY, { WINDOW, WINDOW, 1ull << 62 } },
+	{ 0, CDM_ACCEL_JOB_SAXPY, { WINDOW, 1ull << 63, 1 } },
+	{ 0, CDM_ACCEL_JOB_MATMUL, { WINDOW, WINDOW, WINDOW, 65537 } },
+	{ 0, CDM_ACCEL_JOB_MATMUL, { WINDOW, WINDOW, WINDOW, 1ull << 32 } },
+	{ 0, CDM_ACCEL_JOB_MATMUL, { WINDOW + 1, WINDOW, WINDOW, 1 } },
+	{ 0, CDM_ACCEL_JOB_MATMUL, { WINDOW, WINDOW + 1, WINDOW, 1 } },
+	{ 0, CDM_ACCEL_JOB_MATMUL, { WINDOW, WINDOW, WINDOW + 1, 1 } },
+	{ 0, CDM_ACCEL_JOB_HISTOGRAM, { WINDOW, -1ull, WINDOW } },
+	{ 0, CDM_ACCEL_JOB_HISTOGRAM, { WINDOW, 1, WINDOW + 4 } },
+	{ 0, CDM_ACCEL_JOB_HISTOGRAM, { WINDOW, 1, (1ull << 48) - 2040 } },
+	{ 0, CDM_ACCEL_JOB_CRC32, { WINDOW, 1ull << 48 } },
+	{ 0, CDM_ACCEL_JOB_BFS, { WINDOW + 4, WINDOW, 1 } },
+	{ 0, CDM_ACCEL_JOB_BFS, { WINDOW, WINDOW + 4, 1 } },
+	{ 0, CDM_ACCEL_JOB_BFS, { WINDOW, WINDOW, 1ull << 61 } },
+	{ 0, CDM_ACCEL_JOB_TREE_INSERT, { WINDOW + 1, WINDOW, 1 } },
+	{ 0, CDM_ACCEL_JOB_TREE_INSERT, { WINDOW, WINDOW + 1, 1 } },
+	{ 0, CDM_ACCEL_JOB_TREE_INSERT, { WINDOW, WINDOW, 1ull << 60 } },
+	{ 0, CDM_ACCEL_JOB_ATOMIC_ADD, { WINDOW + 4, 1, 1 } },
+	{ 0, CDM_ACCEL_JOB_ATOMIC_ADD, { 1ull << 48, 1, 1 } },
+	{ 0, CDM_ACCEL_JOB_COPY, { WINDOW, -1ull, 2 } },
+	{ 0, CDM_ACCEL_JOB_COPY, { (1ull << 48) - 1, WINDOW, 2 } },
 };
 
 /* Pointers in memory are no better than arguments. */
@@ -467,15 +467,15 @@ static void bad_pointers(void)
 		write64(va + 8, edge);
 		write64(va + 16, CDM_ACCEL_UNREACHED);
 		write64(edge, bad[i]);
-		expect(run_job(CDM_ACCEL_BFS, bfs).status == -EINVAL);
+		expect(run_job(CDM_ACCEL_JOB_BFS, bfs).status == -EINVAL);
 		write64(va + 16, CDM_ACCEL_UNREACHED);
 		write64(va + 8, bad[i]);
-		expect(run_job(CDM_ACCEL_BFS, bfs).status == -EINVAL);
-		expect(run_job(CDM_ACCEL_TREE_INSERT, tree).status == -EINVAL);
+		expect(run_job(CDM_ACCEL_JOB_BFS, bfs).status == -EINVAL);
+		expect(run_job(CDM_ACCEL_JOB_TREE_INSERT, tree).status == -EINVAL);
 	}
 	write64(va, 1ull << 61);
 	write64(va + 8, edge);
-	expect(run_job(CDM_ACCEL_BFS, bfs).status == -EINVAL);
+	expect(run_job(CDM_ACCEL_JOB_BFS, bfs).status == -EINVAL);
 }
 
 void test_bad_jobs(void)
@@ -498,17 +498,17 @@ void test_outside(void)
 	start_over();
 	new_range(PAGE, 0);
 	set_pte(0, WINDOW, NOWHERE_PA | RW);
-	done = run_job(CDM_ACCEL_FILL, args);
+	done = run_job(CDM_ACCEL_JOB_FILL, args);
 	expect(done.status == -EFAULT && done.addr == WINDOW);
 	set_pte(0, WINDOW, (DEV_PA + DEV_SIZE) | RW);
-	expect(run_job(CDM_ACCEL_FILL, args).status == -EFAULT);
+	expect(run_job(CDM_ACCEL_JOB_FILL, args).status == -EFAULT);
 
 	/* Tables that lie nowhere, a leaf where there can be none. */
 	*((__u64 *)pa_ptr(dev.bar->roots[0]) + (WINDOW >> 39) % 512) = NOWHERE_PA | RW;
-	expect(run_job(CDM_ACCEL_FILL, args).status == -EFAULT);
+	expect(run_job(CDM_ACCEL_JOB_FILL, args).status == -EFAULT);
 	*((__u64 *)pa_ptr(dev.bar->roots[0]) + (WINDOW >> 39) % 512) =
 		DEV_PA | RW | CDM_ACCEL_PTE_LEAF;
-	expect(run_job(CDM_ACCEL_FILL, args).status == -EFAULT);
+	expect(run_job(CDM_ACCEL_JOB_FILL, args).status == -EFAULT);
 	put(&dev.bar->roots[0], NOWHERE_PA);
-	expect(run_job(CDM_ACCEL_FILL, args).status == -EFAULT);
+	expect(run_job(CDM_ACCEL_JOB_FILL, args).status == -EFAULT);
 }

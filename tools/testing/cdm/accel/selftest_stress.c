@@ -88,8 +88,10 @@ static __u32 stress_job(__u64 nr)
 	__u64 saxpy[4] = { stress_va, stress_va + half, half / 4, 0 };
 
 	if (nr % 3 == 0)
-		return send_job(CDM_ACCEL_COPY_VA, copy);
-	return nr % 3 == 1 ? send_job(CDM_ACCEL_FILL, fill) : send_job(CDM_ACCEL_SAXPY, saxpy);
+		return send_job(CDM_ACCEL_JOB_COPY, copy);
+	if (nr % 3 == 1)
+		return send_job(CDM_ACCEL_JOB_FILL, fill);
+	return send_job(CDM_ACCEL_JOB_SAXPY, saxpy);
 }
 
 static void resume_all(void)
@@ -147,7 +149,7 @@ void test_atomic_stress(void)
 	args[1] = 1;
 	args[2] = n;
 	for (int i = 0; i < 2; i++)
-		ids[i] = send_job(CDM_ACCEL_ATOMIC_ADD, args);
+		ids[i] = send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
 	wait_start(args[0]);
 	while (own < n / 4 || !is_done(ids[0]) || !is_done(ids[1])) {
 		for (int i = 0; i < 1000; i++)
@@ -221,7 +223,7 @@ static void grow_tree(__u64 n, __u64 keys, bool sorted)
 	for (int i = 0; i < 2; i++) {
 		__u64 args[4] = { root, nodes[i], n };
 
-		ids[i] = send_job(CDM_ACCEL_TREE_INSERT, args);
+		ids[i] = send_job(CDM_ACCEL_JOB_TREE_INSERT, args);
 	}
 	wait_start(root);
 	for (__u64 i = 0; i < n; i++)
@@ -285,8 +287,8 @@ static void fuzz_command(struct cdm_accel_cmd *cmd)
 	cmd->op = rnd() % 16 ? rnd() % 10 : rnd();
 	cmd->id = rnd() % 8 ? rnd() % 64 : rnd();
 	cmd->asid = rnd() % 8 ? rnd() % 2 : rnd();
-	cmd->kernel = rnd() % 16 ? rnd() % CDM_ACCEL_NR_KERNELS : rnd();
-	for (int i = 0; i < CDM_ACCEL_MAX_ARGS; i++)
+	cmd->kernel = rnd() % 16 ? rnd() % CDM_ACCEL_JOB_NR : rnd();
+	for (int i = 0; i < CDM_ACCEL_NR_ARGS; i++)
 		cmd->args[i] = fuzz_value();
 	if (cmd->op == CDM_ACCEL_OP_INJECT) {
 		cmd->args[0] = rnd() % 6;
@@ -331,7 +333,7 @@ static void expect_alive(void)
 
 	start_over();
 	args[0] = new_range(8, 0);
-	expect(!run_job(CDM_ACCEL_FILL, args).status);
+	expect(!run_job(CDM_ACCEL_JOB_FILL, args).status);
 	expect(read64(args[0]) == 1);
 }
 
