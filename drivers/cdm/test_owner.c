@@ -245,38 +245,31 @@ static long cdm_test_ioc_free(struct cdm_test_file *priv)
 	return min(nr_spoilt, INT_MAX);
 }
 
-static long cdm_test_ioc_reserve(void __user *arg)
+static int cdm_test_hold(struct cdm_memory *mem, unsigned int cmd,
+			 const struct cdm_test_reserve *ask)
 {
-	struct cdm_test_reserve ask;
-	struct cdm_memory *mem;
-	int ret = -ENODEV;
-
-	if (copy_from_user(&ask, arg, sizeof(ask)))
-		return -EFAULT;
-	mutex_lock(&cdm_test_lock);
-	mem = cdm_test_memory(ask.nid);
-	if (mem)
-		ret = cdm_set_reserve(mem, ask.nr_pages, ask.deadline_ms);
-	mutex_unlock(&cdm_test_lock);
-	return ret;
+	switch (cmd) {
+	case CDM_TEST_IOC_RESERVE:
+		return cdm_set_reserve(mem, ask->nr_pages, ask->deadline_ms);
+	case CDM_TEST_IOC_SUSPEND:
+		return cdm_suspend_memory(mem, ask->deadline_ms, NULL);
+	default:
+		cdm_resume_memory(mem);
+		return 0;
+	}
 }
 
-static long cdm_test_ioc_suspend(void __user *arg, bool suspend)
+/* RESERVE, SUSPEND and RESUME, which are asked for in the same way. */
+static long cdm_test_ioc_hold(unsigned int cmd, void __user *arg)
 {
 	struct cdm_test_reserve ask;
 	struct cdm_memory *mem;
-	int ret = -ENODEV;
 
 	if (copy_from_user(&ask, arg, sizeof(ask)))
 		return -EFAULT;
-	mutex_lock(&cdm_test_lock);
+	guard(mutex)(&cdm_test_lock);
 	mem = cdm_test_memory(ask.nid);
-	if (mem && suspend)
-		ret = cdm_suspend_memory(mem, ask.deadline_ms, NULL);
-	else if (mem)
-		cdm_resume_memory(mem);
-	mutex_unlock(&cdm_test_lock);
-	return mem && !suspend ? 0 : ret;
+	return mem ? cdm_test_hold(mem, cmd, &ask) : -ENODEV;
 }
 
 static long cdm_test_ioc_lose(void __user *arg)
@@ -354,11 +347,9 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 	case CDM_TEST_IOC_FREE:
 		return cdm_test_ioc_free(priv);
 	case CDM_TEST_IOC_RESERVE:
-		return cdm_test_ioc_reserve(user);
 	case CDM_TEST_IOC_SUSPEND:
-		return cdm_test_ioc_suspend(user, true);
 	case CDM_TEST_IOC_RESUME:
-		return cdm_test_ioc_suspend(user, false);
+		return cdm_test_ioc_hold(cmd, user);
 	case CDM_TEST_IOC_LOSE:
 		return cdm_test_ioc_lose(user);
 	case CDM_TEST_IOC_MIGRATE_ASYNC:

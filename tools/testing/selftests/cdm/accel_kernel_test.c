@@ -24,20 +24,10 @@ FIXTURE_VARIANT(kernel) {
 	bool mixed;
 };
 
-FIXTURE_VARIANT_ADD(kernel, ram) {
-};
-
-FIXTURE_VARIANT_ADD(kernel, device) {
-	.device = true,
-};
-
-FIXTURE_VARIANT_ADD(kernel, mixed) {
-	.mixed = true,
-};
-
-FIXTURE_VARIANT_ADD(kernel, on_fault) {
-	.flags = CDM_ACCEL_MIGRATE_ON_FAULT,
-};
+FIXTURE_VARIANT_ADD(kernel, ram) { };
+FIXTURE_VARIANT_ADD(kernel, device) { .device = true };
+FIXTURE_VARIANT_ADD(kernel, mixed) { .mixed = true };
+FIXTURE_VARIANT_ADD(kernel, on_fault) { .flags = CDM_ACCEL_MIGRATE_ON_FAULT };
 
 FIXTURE_VARIANT_ADD(kernel, on_hint) {
 	.flags = CDM_ACCEL_MIGRATE_ON_HINT,

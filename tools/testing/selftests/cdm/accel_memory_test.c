@@ -35,31 +35,12 @@ FIXTURE_VARIANT(kind) {
 	bool written_back;	/* the file sees what is written */
 };
 
-FIXTURE_VARIANT_ADD(kind, anon) {
-	.kind = ANON,
-};
-
-FIXTURE_VARIANT_ADD(kind, shared) {
-	.kind = SHARED,
-};
-
-FIXTURE_VARIANT_ADD(kind, memfd) {
-	.kind = MEMFD,
-	.written_back = true,
-};
-
-FIXTURE_VARIANT_ADD(kind, huge) {
-	.kind = HUGE,
-};
-
-FIXTURE_VARIANT_ADD(kind, tmpfs) {
-	.kind = TMPFS,
-	.written_back = true,
-};
-
-FIXTURE_VARIANT_ADD(kind, copy_of_file) {
-	.kind = COPY_OF_FILE,
-};
+FIXTURE_VARIANT_ADD(kind, anon) { .kind = ANON };
+FIXTURE_VARIANT_ADD(kind, shared) { .kind = SHARED };
+FIXTURE_VARIANT_ADD(kind, memfd) { .kind = MEMFD, .written_back = true };
+FIXTURE_VARIANT_ADD(kind, huge) { .kind = HUGE };
+FIXTURE_VARIANT_ADD(kind, tmpfs) { .kind = TMPFS, .written_back = true };
+FIXTURE_VARIANT_ADD(kind, copy_of_file) { .kind = COPY_OF_FILE };
 
 static char *map_file(int fd, int flags)
 {
@@ -188,9 +169,8 @@ FIXTURE_SETUP(mem)
 		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, accel_start(&self->a, 0));
 	self->dev = self->a.dev;
-	self->addr = accel_map_guarded(SIZE);
+	self->addr = accel_map_filled(SIZE, SEED);
 	ASSERT_NE(NULL, self->addr);
-	cdm_fill(self->addr, SIZE, SEED);
 }
 
 FIXTURE_TEARDOWN(mem)

@@ -509,4 +509,208 @@ TEST_F_TIMEOUT(follow, full_device, CDM_TIMEOUT)
 	munmap(addr, size);
 }
 
+static char *map_on(struct accel *a, size_t size, bool huge)
+{
+	char *addr = huge ? cdm_map_huge(size) : cdm_map(size);
+
+	if (!addr)
+		return NULL;
+	cdm_stamp(addr, size, SEED);
+	return cdm_accel_to_device(a->dev, addr, size) ? NULL : addr;
+}
+
+/*
+ * What the device reads often is not what has to make room, though it came first
+ * and no CPU has touched it since.
+ */
+TEST_F_TIMEOUT(follow, report, CDM_TIMEOUT)
+{
+	size_t hot_size = 8 * MIB, cold_size = 40 * MIB, new_size = 128 * MIB;
+	char *hot, *cold, *new = cdm_map(new_size);
+	long reported;
+	__u64 want;
+
+	ASSERT_EQ(0, accel_open(&self->a, CDM_ACCEL_REPORT_ACCESSES));
+	ASSERT_EQ(0, cdm_leave_node(self->a.nid, 96));
+	hot = map_on(&self->a, hot_size, variant->huge);
+	cold = map_on(&self->a, cold_size, variant->huge);
+	ASSERT_NE(NULL, hot);
+	ASSERT_NE(NULL, cold);
+
+	reported = accel_stat(&self->a.pci, "reported");
+	want = accel_sum(self->a.dev, hot, hot_size);
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(want, accel_sum(self->a.dev, hot, hot_size));
+	EXPECT_LE(reported + (long)(hot_size / HPAGE),
+		  accel_stat(&self->a.pci, "reported"));
+
+	ASSERT_EQ(0, cdm_mbind(new, new_size, MPOL_BIND, 1UL << self->a.nid, 0));
+	cdm_stamp(new, new_size, SEED);
+	EXPECT_LE((long)(hot_size / PAGE) * 9 / 10,
+		  cdm_pages_on(hot, hot_size, self->a.nid));
+	EXPECT_GE((long)(cold_size / PAGE) / 2,
+		  cdm_pages_on(cold, cold_size, self->a.nid));
+	EXPECT_EQ(0, cdm_stamp_wrong(hot, hot_size, SEED));
+	EXPECT_EQ(0, cdm_stamp_wrong(cold, cold_size, SEED));
+	cdm_node_hugepages(self->a.nid, 0);
+	munmap(new, new_size);
+}
+
+/*
+ * Suspend and resume, as with the machine. The machine itself cannot do that here:
+ * it would not find its root file system again, since that has no such thing.
+ */
+FIXTURE(power) {
+	struct accel a;
+	struct cdm_child child;
+	char *addr;
+	__u64 *counter;
+};
+
+FIXTURE_SETUP(power)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->addr = cdm_map(SIZE);
+	self->counter = (__u64 *)cdm_map_shared(PAGE);
+	ASSERT_NE(NULL, self->addr);
+	ASSERT_NE(NULL, self->counter);
+	cdm_fill(self->addr, SIZE, SEED);
+}
+
+FIXTURE_TEARDOWN(power)
+{
+	accel_debug(&self->a.pci, "suspend", "0");
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+static int suspend(const struct accel *a)
+{
+	return accel_debug(&a->pci, "suspend", "1");
+}
+
+static int resume(const struct accel *a)
+{
+	return accel_debug(&a->pci, "suspend", "0");
+}
+
+static long pages_home(const char *addr)
+{
+	return cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams());
+}
+
+/* Tenants come home; what happens meanwhile, the device sees afterwards. */
+TEST_F_TIMEOUT(power, suspend, CDM_TIMEOUT)
+{
+	struct cdm_accel *dev = self->a.dev;
+	char *gone = cdm_map(SIZE);
+	__u32 id;
+
+	cdm_fill(gone, SIZE, SEED);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, cdm_accel_to_device(dev, self->addr, SIZE));
+		ASSERT_EQ(PAGES, cdm_pages_on(self->addr, SIZE, self->a.nid));
+		EXPECT_EQ(cpu_sum(gone, SIZE), accel_sum(dev, gone, SIZE));
+		ASSERT_EQ(0, accel_endless(dev, self->counter, &id));
+		ASSERT_TRUE(accel_counts(self->counter));
+
+		ASSERT_EQ(0, suspend(&self->a));
+		EXPECT_EQ(-ECANCELED, accel_end(dev, id, NULL));
+		EXPECT_TRUE(accel_frozen(self->counter));
+		EXPECT_EQ(PAGES, pages_home(self->addr));
+		EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED + i));
+		cdm_fill(self->addr, SIZE, SEED + i + 1);
+		EXPECT_EQ(0, madvise(gone, SIZE, MADV_DONTNEED));
+
+		ASSERT_EQ(0, resume(&self->a));
+		EXPECT_EQ(0, accel_sum(dev, gone, SIZE));
+		cdm_fill(gone, SIZE, SEED);
+		EXPECT_EQ(cpu_sum(self->addr, SIZE),
+			  accel_sum(dev, self->addr, SIZE));
+		EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED + i + 1));
+	}
+}
+
+/* Says what became of a job, once it is told to submit it. */
+static int submitter_fn(struct cdm_child *me, void *arg)
+{
+	struct accel own = { .pci = *(struct accel_pci *)arg };
+	char *addr = cdm_map(SIZE);
+	int err;
+
+	if (accel_open(&own, 0) || cdm_accel_to_device(own.dev, addr, SIZE))
+		return 1;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	err = accel_fill(own.dev, addr, 7, SIZE);
+	if (!err && cpu_sum(addr, SIZE) != 7 * WORDS)
+		return 2;
+	cdm_say(me, err);
+	return 0;
+}
+
+/* A child that has told nothing after a while waits. */
+static bool is_silent(const struct cdm_child *child)
+{
+	struct pollfd pfd = { .fd = child->in, .events = POLLIN };
+
+	return !poll(&pfd, 1, 500);
+}
+
+static void start_submitter(struct __test_metadata *_metadata, struct accel *a,
+			    struct cdm_child *child)
+{
+	ASSERT_EQ(0, cdm_start(child, submitter_fn, &a->pci));
+	ASSERT_EQ(0, cdm_hear(child));
+	ASSERT_EQ(0, suspend(a));
+	cdm_say(child, 0);
+	EXPECT_TRUE(is_silent(child));
+}
+
+/* Who wants something of the device waits. */
+TEST_F_TIMEOUT(power, submit, CDM_TIMEOUT)
+{
+	start_submitter(_metadata, &self->a, &self->child);
+	ASSERT_EQ(0, resume(&self->a));
+	EXPECT_EQ(0, cdm_hear(&self->child));
+	EXPECT_EQ(0, cdm_wait(&self->child));
+	self->child.pid = 0;
+}
+
+/* Who waits can be killed; and who has files can close them. */
+TEST_F_TIMEOUT(power, close, CDM_TIMEOUT)
+{
+	start_submitter(_metadata, &self->a, &self->child);
+	EXPECT_EQ(SIGKILL, WTERMSIG(cdm_kill(&self->child)));
+	self->child.pid = 0;
+	accel_close(&self->a);
+	ASSERT_EQ(0, resume(&self->a));
+	ASSERT_EQ(0, accel_open(&self->a, 0));
+	EXPECT_EQ(cpu_sum(self->addr, SIZE),
+		  accel_sum(self->a.dev, self->addr, SIZE));
+}
+
+/* A driver that does not wait for the resume. */
+TEST_F_TIMEOUT(power, unbind, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_accel_to_device(self->a.dev, self->addr, SIZE));
+	start_submitter(_metadata, &self->a, &self->child);
+	ASSERT_EQ(0, accel_unbind(&self->a.pci));
+	EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
+	EXPECT_EQ(0, cdm_wait(&self->child));
+	self->child.pid = 0;
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+	accel_close(&self->a);
+	ASSERT_EQ(0, accel_bind(&self->a.pci));
+	ASSERT_EQ(0, accel_open(&self->a, 0));
+	EXPECT_EQ(0, cdm_accel_to_device(self->a.dev, self->addr, SIZE));
+	EXPECT_EQ(cpu_sum(self->addr, SIZE),
+		  accel_sum(self->a.dev, self->addr, SIZE));
+}
+
 TEST_HARNESS_MAIN

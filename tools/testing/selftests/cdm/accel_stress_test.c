@@ -69,8 +69,7 @@ static void adder_wait(const struct adder *adder, int stage)
 static void add_together(struct __test_metadata *_metadata,
 			 struct cdm_accel *dev, __u64 *line)
 {
-	__u64 times = (cdm_flavour_is("debug") ? 1000000 : 10000000) /
-		      (2 * SIDES * STAGES);
+	__u64 times = cdm_effort(10000000, 1000000) / (2 * SIDES * STAGES);
 	struct adder adder[SIDES] = {};
 	pthread_t thread[SIDES];
 	__u32 id[SIDES];
@@ -120,7 +119,7 @@ TEST_F_TIMEOUT(stress, atomics_on_device, 2 * CDM_TIMEOUT)
 
 struct planter {
 	__u64 *root;
-	struct cdm_tree_node *node;
+	struct cdm_accel_job_node *node;
 	long nr;
 	long inserted;
 };
@@ -140,7 +139,7 @@ static void *planter_fn(void *arg)
  * are @keys different ones.
  */
 static void plant(struct __test_metadata *_metadata, struct cdm_accel *dev,
-		  __u64 *root, struct cdm_tree_node *node, long nr, long keys)
+		  __u64 *root, struct cdm_accel_job_node *node, long nr, long keys)
 {
 	struct planter planter[PLANTERS] = {};
 	long inserted = 0, missing = 0;
@@ -174,7 +173,7 @@ static void plant(struct __test_metadata *_metadata, struct cdm_accel *dev,
 }
 
 /* In no order, and a quarter of the keys is there twice. */
-static long mixed_keys(struct cdm_tree_node *node, long nr)
+static long mixed_keys(struct cdm_accel_job_node *node, long nr)
 {
 	memset(node, 0, nr * sizeof(*node));
 	for (long i = 0; i < nr; i++)
@@ -183,7 +182,7 @@ static long mixed_keys(struct cdm_tree_node *node, long nr)
 }
 
 /* All parties in step: they meet at the same end of what becomes a list. */
-static long rising_keys(struct cdm_tree_node *node, long nr)
+static long rising_keys(struct cdm_accel_job_node *node, long nr)
 {
 	long part = nr / (2 * PLANTERS);
 
@@ -195,10 +194,10 @@ static long rising_keys(struct cdm_tree_node *node, long nr)
 
 TEST_F_TIMEOUT(stress, tree, CDM_TIMEOUT)
 {
-	size_t size = (MAX_NODES * sizeof(struct cdm_tree_node) / PAGE + 1) *
+	size_t size = (MAX_NODES * sizeof(struct cdm_accel_job_node) / PAGE + 1) *
 		      PAGE;
-	struct cdm_tree_node *node = (void *)cdm_map(size);
-	long few = cdm_flavour_is("debug") ? 2000 : 6000;
+	struct cdm_accel_job_node *node = (void *)cdm_map(size);
+	long few = cdm_effort(6000, 2000);
 
 	plant(_metadata, self->dev, self->counter, node, MAX_NODES,
 	      mixed_keys(node, MAX_NODES));
@@ -377,7 +376,7 @@ static int fuzz_fn(struct cdm_child *me, void *arg)
 	cdm_accel_to_device(own.dev, fuzz->device_canary, PAGE);
 	mprotect(fuzz->canary, PAGE, PROT_READ);
 	mprotect(fuzz->device_canary, PAGE, PROT_READ);
-	for (int i = 0; i < 10000; i += BATCH)
+	for (int i = 0; i < cdm_effort(10000, 1000); i += BATCH)
 		bad += fuzz_batch(fuzz, own.dev);
 	if (bad)
 		fprintf(stderr, "# %ld jobs ended oddly\n", bad);
@@ -662,7 +661,7 @@ TEST_F_TIMEOUT(stress, unbind_under_load, 2 * CDM_TIMEOUT)
  */
 TEST_F_TIMEOUT(stress, cycles, 8 * CDM_TIMEOUT)
 {
-	int cycles = cdm_flavour_is("debug") ? 10 : 100;
+	int cycles = cdm_effort(100, 10);
 	size_t size = 2 * ROOM_MIB * MIB;
 	char *addr = cdm_map(size);
 	long total = cdm_node_meminfo(self->a.nid, "MemTotal");

@@ -22,18 +22,19 @@
 #define ACCEL_FOREVER	0x4000000000000000ULL
 #define ACCEL_CANARY	0xcafe
 
+/* Short for what <linux/cdm_accel.h> defines. */
+#define cdm_vertex	cdm_accel_job_vertex
+#define cdm_tree_node	cdm_accel_job_node
+#define CDM_UNREACHED	CDM_ACCEL_UNREACHED
+
 /* Why there is nothing to test, or NULL. */
 static inline const char *accel_missing(void)
 {
-	const char *driver = getenv("CDM_DRIVER");
+	const char *driver = getenv("CDM_DRIVER"), *missing = cdm_missing();
 
-	if (cdm_is_base())
-		return "the base has no owner driver";
-	if (!cdm_devs().nr)
-		return "this topology has no device";
-	if (!driver || strcmp(driver, "cdm_accel"))
+	if (!missing && (!driver || strcmp(driver, "cdm_accel")))
 		return "another driver has the devices: needs CDM_DRIVER=cdm_accel";
-	return NULL;
+	return missing;
 }
 
 /* Devices */
@@ -336,20 +337,30 @@ static inline char *accel_map_guarded(size_t size)
 	return addr + PAGE;
 }
 
+/* The same with the pattern of @seed in it. */
+static inline char *accel_map_filled(size_t size, __u64 seed)
+{
+	char *addr = accel_map_guarded(size);
+
+	if (addr)
+		cdm_fill(addr, size, seed);
+	return addr;
+}
+
 static inline __u64 page_of(__u64 addr)
 {
 	return addr & ~(PAGE - 1);
 }
 
-/* Trees of struct cdm_tree_node, as the device builds them */
+/* Trees of struct cdm_accel_job_node, as the device builds them */
 
-static inline struct cdm_tree_node *tree_node(__u64 addr)
+static inline struct cdm_accel_job_node *tree_node(__u64 addr)
 {
-	return (struct cdm_tree_node *)(uintptr_t)addr;
+	return (struct cdm_accel_job_node *)(uintptr_t)addr;
 }
 
 /* Returns 1, or 0 if the key was there. */
-static inline int tree_insert(__u64 *root, struct cdm_tree_node *new)
+static inline int tree_insert(__u64 *root, struct cdm_accel_job_node *new)
 {
 	__u64 *link = root;
 
@@ -376,7 +387,7 @@ static inline bool tree_has(__u64 at, __u64 key)
 /* Nodes in order, each key in [min, max]; -1 if one is not. */
 static inline long tree_size(__u64 at, __u64 min, __u64 max)
 {
-	struct cdm_tree_node *node = tree_node(at);
+	struct cdm_accel_job_node *node = tree_node(at);
 	long left, right;
 
 	if (!at)

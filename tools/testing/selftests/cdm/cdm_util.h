@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -225,10 +226,26 @@ static inline bool cdm_flavour_is(const char *name)
 	return flavour && !strcmp(flavour, name);
 }
 
+/* How many of something: all that is asked for, or fewer where it takes ages. */
+static inline long cdm_effort(long all, long debug)
+{
+	return cdm_flavour_is("debug") ? debug : all;
+}
+
 /* On the base the memory is an ordinary node, and there is no driver. */
 static inline bool cdm_is_base(void)
 {
 	return cdm_flavour_is("base");
+}
+
+/* Why there is no device with the test driver, or NULL. */
+static inline const char *cdm_missing(void)
+{
+	if (!cdm_devs().nr)
+		return "this topology has no device";
+	if (cdm_is_base())
+		return "the base has no owner driver";
+	return NULL;
 }
 
 static inline char *cdm_topology(void)
@@ -1039,14 +1056,32 @@ static inline int cdm_unregister_all(void)
 	return err;
 }
 
-/* Register every range that has no node at the moment. */
+/* Does a node have some of range @i? */
+static inline bool cdm_range_in_use(const struct cdm_test_info *info, int i)
+{
+	const struct cdm_test_range *a = &info->ranges[i];
+
+	for (int j = 0; j < info->nr_ranges; j++) {
+		const struct cdm_test_range *b = &info->ranges[j];
+
+		if (b->nid >= 0 && a->start < b->start + b->size &&
+		    b->start < a->start + a->size)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Register every range that has no node at the moment. A part that a test has
+ * registered once, and which comes later in the table, stands for its range.
+ */
 static inline int cdm_register_all(void)
 {
-	struct cdm_test_info info;
+	struct cdm_test_info info = {};
 	int err = cdm_ioctl(CDM_TEST_IOC_INFO, &info);
 
-	for (int i = 0; !err && i < info.nr_ranges; i++)
-		if (info.ranges[i].nid < 0)
+	for (int i = info.nr_ranges - 1; !err && i >= 0; i--)
+		if (!cdm_range_in_use(&info, i))
 			err = cdm_ioctl(CDM_TEST_IOC_REGISTER, &info.ranges[i]);
 	return err;
 }
@@ -1072,6 +1107,23 @@ static inline void cdm_swap_off(void)
 		return;
 	swapoff(CDM_SWAP);
 	cdm_write("/sys/block/zram0/reset", "1");
+}
+
+/* A disk */
+
+#define CDM_DISK	"/dev/vda"
+
+/* An empty file system on it, at @dir. Returns why there is none, or NULL. */
+static inline const char *cdm_mount_disk(const char *dir)
+{
+	if (access(CDM_DISK, F_OK))
+		return "the machine has no disk " CDM_DISK;
+	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 " CDM_DISK))
+		return "no file system could be made on " CDM_DISK;
+	mkdir(dir, 0755);
+	if (!mount(CDM_DISK, dir, "ext2", 0, NULL))
+		return NULL;
+	return errno == ENODEV ? "the kernel has no ext2" : strerror(errno);
 }
 
 /* Every test ends with the judge: what is left of it on the devices, and why. */

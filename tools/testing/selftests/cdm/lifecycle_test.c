@@ -65,11 +65,11 @@ FIXTURE(life) {
 
 FIXTURE_SETUP(life)
 {
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
 	self->dev = cdm_dev(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
 	ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));

@@ -21,11 +21,11 @@ FIXTURE(range) {
 
 FIXTURE_SETUP(range)
 {
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
 	self->dev = cdm_dev(0);
 	self->ram = cdm_ram(0);
 	self->status = calloc(PAGES, sizeof(*self->status));
@@ -101,6 +101,29 @@ TEST_F(range, private_file)
 	cdm_fill(addr + SIZE / 4, SIZE / 4, SEED);
 	there_and_back(_metadata, addr, self->status, self->dev, self->ram);
 	EXPECT_EQ(0, cdm_wrong(addr + SIZE / 4, SIZE / 4, SEED));
+}
+
+/* What this process and others execute: it is not for one of them to move. */
+TEST_F(range, code_of_library)
+{
+	char *addr = (char *)((uintptr_t)qsort & ~(PAGE - 1));
+	__s32 *status = self->status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		cdm_fault_in(addr, PAGE);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, NULL, WUNTRACED));
+	cdm_fault_in(addr, PAGE);
+	EXPECT_EQ(0, cdm_migrate(addr, PAGE, self->dev, status));
+	EXPECT_EQ(-EACCES, status[0]);
+	EXPECT_EQ(0, cdm_pages_on(addr, PAGE, self->dev));
+	EXPECT_EQ(0, cdm_migrate(addr, PAGE, CDM_TEST_NID_RAM, status));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 }
 
 TEST_F(range, thp)
@@ -323,6 +346,7 @@ TEST_F(range, query)
 
 /* Pages come and go under the hands of a thread that writes all of them. */
 struct writer {
+	pthread_t thread;
 	__u64 *word;
 	bool stop;
 	long rounds;
@@ -345,23 +369,34 @@ static void *writer_fn(void *arg)
 	return NULL;
 }
 
+/* @fn has 64 pages of its own. */
+static int writer_start(struct writer *writer, void *(*fn)(void *arg))
+{
+	memset(writer, 0, sizeof(*writer));
+	writer->word = (__u64 *)cdm_map(64 * PAGE);
+	return pthread_create(&writer->thread, NULL, fn, writer);
+}
+
+static void writer_end(struct writer *writer)
+{
+	__atomic_store_n(&writer->stop, true, __ATOMIC_RELEASE);
+	pthread_join(writer->thread, NULL);
+}
+
 TEST_F_TIMEOUT(range, writer_during_migration, CDM_TIMEOUT)
 {
-	char *addr = cdm_map(64 * PAGE);
-	struct writer writer = { .word = (__u64 *)addr };
-	pthread_t thread;
+	struct writer writer;
 	long moved = 0;
 
-	memset(addr, 0, 64 * PAGE);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_fn, &writer));
+	ASSERT_EQ(0, writer_start(&writer, writer_fn));
 	for (int i = 0; i < ROUNDS; i++) {
 		int nid = i % 2 ? self->ram : self->dev;
 
-		EXPECT_EQ(0, cdm_migrate(addr, 64 * PAGE, nid, self->status));
+		EXPECT_EQ(0, cdm_migrate(writer.word, 64 * PAGE, nid,
+					 self->status));
 		moved += count_status(self->status, 64, nid);
 	}
-	__atomic_store_n(&writer.stop, true, __ATOMIC_RELEASE);
-	pthread_join(thread, NULL);
+	writer_end(&writer);
 	EXPECT_EQ(0, writer.wrong);
 	EXPECT_LT(0, writer.rounds);
 	/* The odd page may be busy, not the odd migration. */
@@ -386,17 +421,14 @@ static void *dontneed_fn(void *arg)
 
 TEST_F_TIMEOUT(range, dontneed_during_migration, CDM_TIMEOUT)
 {
-	char *addr = cdm_map(64 * PAGE);
-	struct writer writer = { .word = (__u64 *)addr };
-	pthread_t thread;
+	struct writer writer;
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, dontneed_fn, &writer));
+	ASSERT_EQ(0, writer_start(&writer, dontneed_fn));
 	for (int i = 0; i < ROUNDS || !writer.rounds; i++)
-		EXPECT_EQ(0, cdm_migrate(addr, 64 * PAGE,
+		EXPECT_EQ(0, cdm_migrate(writer.word, 64 * PAGE,
 					 i % 2 ? self->ram : self->dev,
 					 self->status));
-	__atomic_store_n(&writer.stop, true, __ATOMIC_RELEASE);
-	pthread_join(thread, NULL);
+	writer_end(&writer);
 	EXPECT_EQ(0, writer.wrong);
 }
 
@@ -429,11 +461,11 @@ FIXTURE(compute) {
 
 FIXTURE_SETUP(compute)
 {
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
 	self->dev = cdm_dev(0);
 	self->addr = cdm_map(SIZE);
 	cdm_fill(self->addr, SIZE, SEED);

@@ -6,24 +6,77 @@
  */
 #include <linux/limits.h>
 #include <setjmp.h>
-#include <sys/mount.h>
 
 #include "rows_util.h"
 
 #define SIZE		(4 * MIB)	/* each lost page is a line in the log */
 #define PAGES		((long)(SIZE / PAGE))
 #define SEED		41
-#define ROOM		64		/* MiB of the device that are left free */
+#define ROOM		cdm_effort(64, 32)	/* MiB that are left free */
 #define MIB_PAGES	((long)(MIB / PAGE))
 #define BLOCK_PAGES	((long)(HPAGE / PAGE))
 #define DEADLINE_MS	60000
 #define GRACE		30		/* s that a call may take beyond that */
 
-#define DISK		"/dev/vda"
 #define DISK_DIR	"/tmp/cdm_owner_disk"
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 static const unsigned int orders[] = { 0, 9, 10 };
+
+/*
+ * Each touch of a page that is lost is a line in the log, and the console is
+ * slow. Quiet, it still has panics, and /dev/kmsg has all. A test that is killed
+ * restores nothing, so what to restore is known from before the first of them.
+ */
+#define PRINTK		"/proc/sys/kernel/printk"
+
+static long console_level;
+
+static void __attribute__((constructor)) console_remember(void)
+{
+	console_level = cdm_read_long(PRINTK);
+}
+
+static void console_quiet(void)
+{
+	cdm_write(PRINTK, "1");
+}
+
+static void console_restore(void)
+{
+	cdm_writef(PRINTK, "%ld", console_level);
+}
+
+/*
+ * With the checkers it takes seconds to bring up the memory of the device or to
+ * take it down, much longer than what is tested. Nothing here depends on how much
+ * there is, so that a part of it will do.
+ */
+#define PART		(256 * MIB)
+
+static struct cdm_test_range part;
+static pid_t part_pid;
+
+static void __attribute__((constructor)) part_begin(void)
+{
+	if (!cdm_flavour_is("debug") || cdm_missing() ||
+	    cdm_range(cdm_dev(0), 0, &part) || part.size <= PART ||
+	    cdm_unregister(part.nid, DEADLINE_MS, NULL))
+		return;
+	part.size = PART;
+	part_pid = getpid();
+	if (cdm_ioctl(CDM_TEST_IOC_REGISTER, &part))
+		cdm_register_all();
+}
+
+/* All of it again, for others. Children of the test have nothing to do with it. */
+static void __attribute__((destructor)) part_end(void)
+{
+	if (part_pid != getpid())
+		return;
+	cdm_ioctl(CDM_TEST_IOC_UNREGISTER_ONE, &part.start);
+	cdm_register_all();
+}
 
 FIXTURE(owner) {
 	int dev;
@@ -76,9 +129,20 @@ static struct cdm_test_events events(enum cdm_test_engine engine)
 	return events;
 }
 
+/* What most tests begin with: the device, and a file of its driver. */
+static int owner_start(int *dev, int *fd)
+{
+	int err = cdm_reset();
+
+	*dev = cdm_dev(0);
+	*fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	return err ?: *fd < 0 ? -errno : 0;
+}
+
 /* Whatever a test has left behind: nobody else is to stumble over it. */
 static int owner_reset(int nid, int fd, struct cdm_child *child, int nr)
 {
+	console_restore();
 	for (int i = 0; i < nr; i++)
 		tenant_end(&child[i]);
 	close(fd);
@@ -91,17 +155,13 @@ static int owner_reset(int nid, int fd, struct cdm_child *child, int nr)
 
 FIXTURE_SETUP(owner)
 {
-	self->fd = -1;
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
 	self->ram = cdm_ram(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
-	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(owner)
@@ -438,9 +498,15 @@ TEST_F_TIMEOUT(owner, nobody_else_gets_it, CDM_TIMEOUT)
 
 /* Recall */
 
+/* The crowd, and what is claimed of it, is smaller where it is slow. */
+static long crowd_mib(long mib)
+{
+	return cdm_effort(mib, mib / 3);
+}
+
 /*
- * The node full of tenants of all kinds, with a bit more room than @nr_mib for
- * them; what it takes to see whether they have changed.
+ * The node full of tenants of all kinds, with a bit more room than they need;
+ * what it takes to see whether they have changed.
  */
 struct crowd {
 	char *addr[3];
@@ -448,17 +514,19 @@ struct crowd {
 	__u64 hash;
 };
 
-#define CROWD	(144 * MIB)
+#define CROWD		(crowd_mib(144) * MIB)
+#define CROWD_KIND	(crowd_mib(24) * MIB)
 static const enum kind crowd_kinds[] = { ANON, SHMEM, THP };
 
 static void crowd_come(struct __test_metadata *_metadata, struct crowd *crowd,
 		       struct cdm_child *child, int nid)
 {
 	ASSERT_EQ(0, cdm_leave_node(nid, CROWD / MIB + 8));
-	ASSERT_NE(NULL, start_tenant(&child[0], nid, 32 * MIB, false));
-	ASSERT_NE(NULL, start_tenant(&child[1], nid, 32 * MIB, true));
+	for (int i = 0; i < 2; i++)
+		ASSERT_NE(NULL, start_tenant(&child[i], nid,
+					     crowd_mib(32) * MIB, i));
 	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++) {
-		crowd->addr[i] = map_kind_on(nid, crowd_kinds[i], 24 * MIB);
+		crowd->addr[i] = map_kind_on(nid, crowd_kinds[i], CROWD_KIND);
 		ASSERT_NE(NULL, crowd->addr[i]);
 	}
 	crowd->file = map_file_on(nid, SIZE, &crowd->hash);
@@ -471,7 +539,7 @@ static void crowd_expect(struct __test_metadata *_metadata,
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(0, tenant_wrong(&child[i]));
 	for (int i = 0; i < ARRAY_SIZE(crowd_kinds); i++)
-		EXPECT_EQ(0, cdm_wrong(crowd->addr[i], 24 * MIB, SEED));
+		EXPECT_EQ(0, cdm_wrong(crowd->addr[i], CROWD_KIND, SEED));
 	EXPECT_EQ(crowd->hash, cdm_hash(crowd->file, SIZE));
 }
 
@@ -494,16 +562,12 @@ FIXTURE_VARIANT_ADD(recall, order10) { .order = 10, .mib = 64 };
 
 FIXTURE_SETUP(recall)
 {
-	self->fd = -1;
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
 	self->kills = cdm_vmstat("oom_kill");
-	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
 	crowd_come(_metadata, &self->crowd, self->child, self->dev);
 }
 
@@ -518,7 +582,7 @@ FIXTURE_TEARDOWN(recall)
 /* Tenants go, as many as have to; what they had is the owner's now, and zero. */
 TEST_F_TIMEOUT(recall, tenants_go, CDM_TIMEOUT)
 {
-	long nr = variant->mib * MIB_PAGES >> variant->order;
+	long nr = crowd_mib(variant->mib) * MIB_PAGES >> variant->order;
 	long evicted = cdm_vmstat("cdm_evicted_recall");
 	long room = free_pages(self->dev);
 	long need = (nr << variant->order) - room;
@@ -546,7 +610,7 @@ TEST_F_TIMEOUT(recall, tenants_go, CDM_TIMEOUT)
 /* Nothing of it is kept from the tenants for longer than it takes. */
 TEST_F_TIMEOUT(recall, tenants_return, CDM_TIMEOUT)
 {
-	long nr = variant->mib * MIB_PAGES >> variant->order;
+	long nr = crowd_mib(variant->mib) * MIB_PAGES >> variant->order;
 	char *addr = self->crowd.addr[0];
 	long room;
 
@@ -581,7 +645,7 @@ static int busy_fn(struct cdm_child *me, void *arg)
 
 TEST_F_TIMEOUT(recall, tenants_keep_coming, CDM_TIMEOUT)
 {
-	long nr = variant->mib * MIB_PAGES >> variant->order;
+	long nr = crowd_mib(variant->mib) * MIB_PAGES >> variant->order;
 	struct cdm_test_recall got;
 
 	for (int i = 2; i < 4; i++) {
@@ -639,12 +703,13 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 		.deadline_ms = DEADLINE_MS,
 		.rounds = 5,
 	};
+	size_t size = ROOM / 2 * MIB;
 	char *addr;
 	long room;
 
 	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
 	arg.nr = free_pages(self->dev);
-	addr = cdm_map_on(self->dev, 32 * MIB, SEED);
+	addr = cdm_map_on(self->dev, size, SEED);
 	ASSERT_NE(NULL, addr);
 	room = free_pages(self->dev);
 	EXPECT_EQ(-ECANCELED, ask(self->fd, CDM_TEST_IOC_RECALL, &arg));
@@ -653,7 +718,7 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 	EXPECT_LT(0, arg.nr_evicted);
 	EXPECT_GE(5 * BLOCK_PAGES, arg.nr_evicted);
 	EXPECT_TRUE(owns(self->dev, arg.nr_recalled));
-	EXPECT_EQ(0, cdm_wrong(addr, 32 * MIB, SEED));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
 	EXPECT_EQ(0, give_back(self->fd));
 	arg.rounds = 1;
 	EXPECT_EQ(-ECANCELED, ask(self->fd, CDM_TEST_IOC_RECALL, &arg));
@@ -684,9 +749,9 @@ TEST_F_TIMEOUT(owner, recall_without_time, CDM_TIMEOUT)
 /* There is no RAM for those who have to go: nobody is to die for it. */
 TEST_F_TIMEOUT(owner, recall_without_ram, CDM_TIMEOUT)
 {
-	int deadline_ms = cdm_flavour_is("debug") ? 30000 : 8000;
+	int deadline_ms = cdm_flavour_is("debug") ? 12000 : 8000;
 	long kills = cdm_vmstat("oom_kill");
-	size_t size = 320 * MIB;
+	size_t size = cdm_effort(320, 240) * MIB;	/* more than RAM has */
 	struct cdm_test_recall got;
 	char *addr = cdm_map(size);
 	long room;
@@ -783,7 +848,8 @@ TEST_F_TIMEOUT(owner, unregister_while_held, CDM_TIMEOUT)
 
 /* Reserve */
 
-#define RESERVE		(64 * MIB_PAGES)
+#define RESERVE		(ROOM * MIB_PAGES)
+#define ON_LISTS	512	/* pages that CPUs may keep, however much is free */
 
 /* The protection of the movable zone of @nid against its own allocations. */
 static long kept_pages(int nid)
@@ -853,7 +919,7 @@ TEST_F_TIMEOUT(owner, reserve_under_pressure, CDM_TIMEOUT)
 	};
 
 	ASSERT_EQ(0, set_reserve(self->dev, RESERVE));
-	ASSERT_EQ(0, cdm_leave_node(self->dev, RESERVE / MIB_PAGES + ROOM));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 2 * ROOM));
 	ASSERT_NE(NULL, cdm_load_start(&self->child[0], &load));
 	ASSERT_NE(NULL, start_tenant(&self->child[1], self->dev, ROOM * MIB,
 				     false));
@@ -896,7 +962,7 @@ static void expect_all_usable(struct __test_metadata *_metadata, int nid)
 	addr = cdm_map(room * PAGE);
 	cdm_touch(addr, room * PAGE);
 	/* But for what the lists of CPUs keep. */
-	EXPECT_LE(room - room / 32, cdm_move(addr, room * PAGE, nid));
+	EXPECT_LE(room - ON_LISTS, cdm_move(addr, room * PAGE, nid));
 	munmap(addr, room * PAGE);
 	cdm_node_hugepages(nid, 0);
 }
@@ -1127,8 +1193,9 @@ TEST_F_TIMEOUT(owner, told_of_evictions, CDM_TIMEOUT)
 FIXTURE(engine) {
 	int dev;
 	int ram;
+	int fd;
 	char *addr;
-	__s32 *status;
+	__s32 status[SIZE / PAGE];
 };
 
 FIXTURE_VARIANT(engine) {
@@ -1141,14 +1208,12 @@ FIXTURE_VARIANT_ADD(engine, thp) { .kind = THP };
 
 FIXTURE_SETUP(engine)
 {
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
 	self->ram = cdm_ram(0);
-	self->status = calloc(PAGES, sizeof(*self->status));
 	self->addr = map_kind(variant->kind, SIZE);
 	ASSERT_NE(NULL, self->addr);
 	cdm_fill(self->addr, SIZE, SEED);
@@ -1156,9 +1221,7 @@ FIXTURE_SETUP(engine)
 
 FIXTURE_TEARDOWN(engine)
 {
-	free(self->status);
-	events(CDM_TEST_ENGINE_NONE);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, owner_reset(self->dev, self->fd, NULL, 0));
 }
 
 /* Returns how many pages the engine has copied, or an error. */
@@ -1554,15 +1617,12 @@ FIXTURE_VARIANT_ADD(lost, shmem_thp) { .kind = SHMEM_THP };
 
 FIXTURE_SETUP(lost)
 {
-	self->fd = -1;
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
-	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	console_quiet();
 	self->ram = cdm_map(SIZE);
 	cdm_fill(self->ram, SIZE, SEED);
 	count_all(self->counts);
@@ -1667,16 +1727,13 @@ FIXTURE(lose) {
 
 FIXTURE_SETUP(lose)
 {
-	self->fd = -1;
-	ASSERT_EQ(0, cdm_reset());
-	if (!cdm_devs().nr)
-		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
-		SKIP(return, "the base has no owner driver");
-	self->dev = cdm_dev(0);
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
-	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
+	console_quiet();
 	catch_bus();
 }
 
@@ -1759,13 +1816,10 @@ TEST_F_TIMEOUT(lose, clean_file, CDM_TIMEOUT)
 /* Returns a file on a disk, or what there is not. */
 static const char *open_on_disk(bool *mounted, int *fd)
 {
-	if (access(DISK, F_OK))
-		return "the machine has no disk " DISK;
-	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 " DISK))
-		return "no file system could be made on " DISK;
-	mkdir(DISK_DIR, 0755);
-	if (mount(DISK, DISK_DIR, "ext2", 0, NULL))
-		return strerror(errno);
+	const char *why = cdm_mount_disk(DISK_DIR);
+
+	if (why)
+		return why;
 	*mounted = true;
 	*fd = open(DISK_DIR "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	return *fd < 0 ? strerror(errno) : NULL;
@@ -1995,7 +2049,7 @@ TEST_F_TIMEOUT(lose, in_use, CDM_TIMEOUT)
 	long wrong;
 
 	cdm_fill(addr, SIZE, SEED);
-	for (int round = 0; round < 4; round++) {
+	for (int round = 0; round < cdm_effort(4, 2); round++) {
 		for (int i = 0; i < 2; i++) {
 			ASSERT_EQ(0, cdm_start(&child[i], busy_fn, &self->dev));
 			EXPECT_EQ(0, cdm_hear(&child[i]));
