@@ -303,9 +303,9 @@ static int cdm_migrate(const struct cdm_migration *migration)
  *	device, -ENOMEM if there was no memory on the node
  *
  * Moves anonymous, shmem and mapped file folios, private and shared ones, but for
- * shared page cache to a device. What is not present is not faulted in. Folios that cannot be moved stay where they
- * are, fully usable, and do not keep the others from moving. A fatal signal
- * ends the call between two batches.
+ * shared page cache to a device. What is not present is not faulted in. Folios
+ * that cannot be moved stay where they are, fully usable, and do not keep the
+ * others from moving. A fatal signal ends the call between two batches.
  *
  * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
  * the caller must not hold it, nor any folio lock.
