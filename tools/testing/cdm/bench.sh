@@ -6,9 +6,20 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 mkdir -p "$BUILD/bench"
-step "build the benchmarks" gcc -O2 -Wall -I "$TOP/drivers/cdm" \
-	-o "$BUILD/bench/bench" "$TOOLS/bench/bench.c" -lnuma
+compile() {
+	local name=$1
+	shift
+	gcc -O2 -Wall -D_GNU_SOURCE -o "$BUILD/bench/$name" "$TOOLS/bench/$name.c" "$@"
+}
+uapi=(-I "$TOP/drivers/cdm" -lnuma)
+library=(-I "$TOP/tools/lib/cdm" -idirafter "$TOP/include/uapi"
+	"$BUILD/lib/libcdm_accel.a" -lpthread)
+step "build the benchmarks: migration" compile bench "${uapi[@]}"
+step "build the benchmarks: recall" compile recall "${uapi[@]}"
+step "build the benchmarks: jobs" compile jobs "${library[@]}"
 accel=$(cut -d' ' -f2 "$BUILD/accel" 2>/dev/null || echo tcg)
-TOPOLOGY=single "$TOOLS/vm.sh" \
-	"\$CDM_BUILD/bench/bench \$CDM_RAM_NODES \$CDM_DEVICE_NODES $accel"
+export TOPOLOGY=single TIMEOUT=${TIMEOUT:-900}
+"$TOOLS/vm.sh" "\$CDM_BUILD/bench/bench \$CDM_RAM_NODES \$CDM_DEVICE_NODES $accel"
+"$TOOLS/vm.sh" "\$CDM_BUILD/bench/recall \$CDM_DEVICE_NODES $accel"
+CDM_DRIVER=cdm_accel "$TOOLS/vm.sh" "\$CDM_BUILD/bench/jobs $accel"
 echo "measured with $accel"
