@@ -374,6 +374,7 @@ static int writer_start(struct writer *writer, void *(*fn)(void *arg))
 {
 	memset(writer, 0, sizeof(*writer));
 	writer->word = (__u64 *)cdm_map(64 * PAGE);
+	memset(writer->word, 0, 64 * PAGE);
 	return pthread_create(&writer->thread, NULL, fn, writer);
 }
 
@@ -389,7 +390,7 @@ TEST_F_TIMEOUT(range, writer_during_migration, CDM_TIMEOUT)
 	long moved = 0;
 
 	ASSERT_EQ(0, writer_start(&writer, writer_fn));
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS || !writer.rounds; i++) {
 		int nid = i % 2 ? self->ram : self->dev;
 
 		EXPECT_EQ(0, cdm_migrate(writer.word, 64 * PAGE, nid,
