@@ -203,12 +203,8 @@ static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
 	}
 }
 
-/* A folio that moves within its device node is there for the same reason. */
-static enum cdm_cause cdm_move_cause(struct folio *src, struct folio *dst,
-				     enum migrate_reason reason)
+static enum cdm_cause cdm_move_cause(enum migrate_reason reason)
 {
-	if (folio_nid(src) == folio_nid(dst))
-		return cdm_cause(folio_pfn(src));
 	switch (reason) {
 	case MR_DEVICE:
 		return CDM_BY_DRIVER;
@@ -219,32 +215,50 @@ static enum cdm_cause cdm_move_cause(struct folio *src, struct folio *dst,
 	}
 }
 
+/* @nr_pages pages of a device node have moved from @from to RAM. */
+void cdm_note_evicted(unsigned long from, unsigned long nr_pages,
+		      enum migrate_reason reason)
+{
+	enum vm_event_item event = cdm_evict_event(reason);
+
+	count_vm_events(event, nr_pages);
+	trace_cdm_evict(page_to_nid(pfn_to_page(from)), from, nr_pages,
+			event - CDM_EVICTED_RECLAIM);
+}
+
 /*
- * A folio has moved from @src to @dst, one of which is on a device node. What
+ * @nr_pages pages have moved to @to on a device node, from another node. What
  * mbind() moves is allocated by its policy, and has been counted then.
  */
+void cdm_note_placed(unsigned long to, unsigned long nr_pages,
+		     enum migrate_reason reason)
+{
+	enum cdm_cause cause = cdm_move_cause(reason);
+
+	if (cdm_cause(to) == CDM_BY_POLICY)
+		return;
+	cdm_set_cause(to, nr_pages, cause);
+	cdm_count_place(to, nr_pages, page_to_nid(pfn_to_page(to)), cause);
+}
+
+/* A folio has moved from @src to @dst, one of which is on a device node. */
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason)
 {
+	unsigned long from = folio_pfn(src), to = folio_pfn(dst);
 	long nr_pages = folio_nr_pages(dst);
-	int from = folio_nid(src), to = folio_nid(dst);
-	enum vm_event_item event;
-	enum cdm_cause cause;
+	struct cdm_sides sides;
 
-	cdm_ops_moved(folio_pfn(src), folio_pfn(dst), nr_pages);
-	if (!cdm_node(to)) {
-		event = cdm_evict_event(reason);
-		count_vm_events(event, nr_pages);
-		trace_cdm_evict(from, folio_pfn(src), nr_pages,
-				event - CDM_EVICTED_RECLAIM);
-		return;
-	}
-	if (from != to && cdm_cause(folio_pfn(dst)) == CDM_BY_POLICY)
-		return;
-	cause = cdm_move_cause(src, dst, reason);
-	cdm_set_cause(folio_pfn(dst), nr_pages, cause);
-	if (from != to)
-		cdm_count_place(folio_pfn(dst), nr_pages, to, cause);
+	cdm_sides_begin(&sides);
+	cdm_moved(&sides, from, to, nr_pages);
+	cdm_sides_end(&sides);
+
+	if (!cdm_node(folio_nid(dst)))
+		cdm_note_evicted(from, nr_pages, reason);
+	else if (folio_nid(src) != folio_nid(dst))
+		cdm_note_placed(to, nr_pages, reason);
+	else	/* within its node, it is there for the same reason */
+		cdm_set_cause(to, nr_pages, cdm_cause(from));
 }
 
 void cdm_count_refusal(int nid, enum cdm_refusal refusal,

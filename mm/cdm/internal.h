@@ -16,6 +16,7 @@
 struct cdm_evacuation;
 struct cdm_loss;
 struct cdm_ops;
+struct cdm_slot;
 struct device;
 struct mempolicy;
 struct resource;
@@ -94,7 +95,7 @@ nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
 
 /* Pages that are handled at a time: as many as one page table maps. */
-#define CDM_BATCH	512
+#define CDM_BATCH	512UL
 
 /* What a walk of user memory finds at one address, with the PTL held. */
 typedef void (*cdm_visit_fn)(struct folio *folio, int *status, void *data);
@@ -106,6 +107,14 @@ int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 		    unsigned long size);
 int cdm_migrate_folios(struct list_head *folios, int nid,
 		       enum migrate_reason reason, unsigned int *nr_moved);
+
+bool cdm_in_place(int node, int nid);
+
+/* range.c */
+struct cdm_slot *cdm_slots_alloc(unsigned long nr_pages);
+unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
+			     unsigned int nr_pages, int nid, int *status,
+			     struct cdm_slot *slots);
 
 /* evict.c */
 struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
@@ -121,9 +130,21 @@ void cdm_lose_range(const struct range *range, struct cdm_loss *loss);
 /* owner.c */
 void cdm_owner_leave(struct cdm_memory *mem);
 
+/* Where pages move from and to, while the owners cannot go. */
+struct cdm_sides {
+	int idx;
+	unsigned long from_section;
+	unsigned long to_section;
+	struct cdm_memory *from;
+	struct cdm_memory *to;
+};
+
 /* notify.c */
-void cdm_ops_moved(unsigned long from, unsigned long to,
-		   unsigned long nr_pages);
+void cdm_sides_begin(struct cdm_sides *sides);
+void cdm_sides_end(struct cdm_sides *sides);
+int cdm_copy(struct cdm_sides *sides, struct folio *dst, struct folio *src);
+void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
+	       unsigned long nr_pages);
 void cdm_ops_drain(void);
 
 /* cause.c */
@@ -133,6 +154,10 @@ struct cdm_memory *cdm_memory_of(unsigned long pfn);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
+void cdm_note_evicted(unsigned long from, unsigned long nr_pages,
+		      enum migrate_reason reason);
+void cdm_note_placed(unsigned long to, unsigned long nr_pages,
+		     enum migrate_reason reason);
 void cdm_note_alloc(unsigned long pfn, unsigned long nr_pages, int nid,
 		    enum cdm_cause cause);
 void cdm_count_refusal(int nid, enum cdm_refusal refusal,

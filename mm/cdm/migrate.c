@@ -76,7 +76,7 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 	return ret;
 }
 
-static bool cdm_in_place(int node, int nid)
+bool cdm_in_place(int node, int nid)
 {
 	return nid == NUMA_NO_NODE ? !cdm_node(node) : node == nid;
 }
@@ -177,19 +177,15 @@ static void cdm_collect(struct mm_struct *mm, unsigned long start,
 	cdm_walk(mm, start, nr_pages, status, cdm_visit_collect, collect);
 }
 
-/*
- * Migrate up to CDM_BATCH pages and set @status. Returns how many present
- * pages are not where they should be.
- */
-static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
-				      unsigned int nr_pages, int nid,
-				      int *status)
+/* Whatever there is, by the reverse map. Sets @status, and returns an errno. */
+static int cdm_migrate_any(struct mm_struct *mm, unsigned long start,
+			   unsigned int nr_pages, int nid, int *status,
+			   unsigned int *nr_moved)
 {
 	struct cdm_collect collect = {
 		.folios = LIST_HEAD_INIT(collect.folios),
 		.nid = nid,
 	};
-	unsigned int i, nr_moved, nr_left = 0;
 
 	cdm_collect(mm, start, nr_pages, status, &collect);
 	if (collect.nr_missed) {
@@ -198,14 +194,46 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		cdm_collect(mm, start, nr_pages, status, &collect);
 	}
 	collect.error = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE,
-					   &nr_moved);
-
+					   nr_moved);
 	cdm_walk(mm, start, nr_pages, status, cdm_visit_result, &collect);
-	for (i = 0; i < nr_pages; i++)
-		nr_left += status[i] < 0 && status[i] != -EFAULT &&
-			   status[i] != -ENOENT;
-	trace_cdm_migrate(start, nr_pages, nid, nr_moved, nr_left,
-			  collect.error);
+	return collect.error;
+}
+
+static bool cdm_is_left(int status)
+{
+	return status < 0 && status != -ENOENT && status != -EFAULT;
+}
+
+/* How many present pages are not where they should be. */
+static unsigned int cdm_count_left(const int *status, unsigned int nr_pages)
+{
+	unsigned int nr = 0;
+
+	while (nr_pages--)
+		nr += cdm_is_left(*status++);
+	return nr;
+}
+
+/*
+ * Migrate up to CDM_BATCH pages and set @status. Returns how many present
+ * pages are not where they should be.
+ */
+static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
+				      unsigned int nr_pages, int nid,
+				      int *status, struct cdm_slot *slots)
+{
+	unsigned int nr_simple, nr_moved = 0, nr_left;
+	int ret = 0;
+
+	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, status, slots);
+	nr_left = nr_simple == nr_pages ? 0 : cdm_count_left(status, nr_pages);
+	if (nr_left) {
+		ret = cdm_migrate_any(mm, start, nr_pages, nid, status,
+				      &nr_moved);
+		nr_left = cdm_count_left(status, nr_pages);
+	}
+	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
+			  ret);
 	return nr_left;
 }
 
@@ -252,11 +280,42 @@ static int cdm_migrate_stop(const struct cdm_migration *migration)
 	return READ_ONCE(migration->cancelled) ? -ECANCELED : 0;
 }
 
+/* How many pages from @addr on one page table maps. */
+static unsigned int cdm_batch_pages(unsigned long addr, unsigned long nr_pages)
+{
+	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
+}
+
+static int cdm_migrate_batches(const struct cdm_migration *migration,
+			       int *status, struct cdm_slot *slots,
+			       unsigned long *nr_left)
+{
+	unsigned long nr_pages = migration->size >> PAGE_SHIFT;
+	unsigned long done, addr = migration->start;
+	unsigned int nr;
+	int ret;
+
+	for (done = 0; done < nr_pages; done += nr, addr += nr * PAGE_SIZE) {
+		nr = cdm_batch_pages(addr, nr_pages - done);
+		ret = cdm_migrate_stop(migration);
+		if (ret)
+			return ret;
+		*nr_left += cdm_migrate_batch(migration->mm, addr, nr,
+					      migration->nid, status, slots);
+		if (migration->status)
+			memcpy(migration->status + done, status,
+			       nr * sizeof(*status));
+		cond_resched();
+	}
+	return 0;
+}
+
 static int cdm_migrate(const struct cdm_migration *migration)
 {
 	unsigned long nr_pages = migration->size >> PAGE_SHIFT;
-	unsigned long done, nr_left = 0;
-	int *batch_status;
+	unsigned long nr_left = 0;
+	struct cdm_slot *slots;
+	int *status;
 	int ret;
 
 	ret = cdm_check_range(migration->mm, migration->start, migration->size);
@@ -266,26 +325,16 @@ static int cdm_migrate(const struct cdm_migration *migration)
 	if (ret)
 		return ret;
 
-	batch_status = kmalloc_array(CDM_BATCH, sizeof(int), GFP_KERNEL);
-	if (!batch_status)
-		return -ENOMEM;
-
-	lru_add_drain();
-	for (done = 0; done < nr_pages; done += CDM_BATCH) {
-		unsigned int nr = min(nr_pages - done, CDM_BATCH);
-
-		ret = cdm_migrate_stop(migration);
-		if (ret)
-			break;
-		nr_left += cdm_migrate_batch(migration->mm, migration->start +
-					     (done << PAGE_SHIFT), nr,
-					     migration->nid, batch_status);
-		if (migration->status)
-			memcpy(migration->status + done, batch_status,
-			       nr * sizeof(int));
-		cond_resched();
+	status = kmalloc_array(min(nr_pages, CDM_BATCH), sizeof(*status),
+			       GFP_KERNEL);
+	slots = cdm_slots_alloc(nr_pages);
+	ret = -ENOMEM;
+	if (status && slots) {
+		lru_add_drain();
+		ret = cdm_migrate_batches(migration, status, slots, &nr_left);
 	}
-	kfree(batch_status);
+	kfree(slots);
+	kfree(status);
 	return ret ?: min(nr_left, INT_MAX);
 }
 

@@ -5,6 +5,7 @@
  */
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
+#include <linux/highmem.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/srcu.h>
@@ -20,27 +21,6 @@ void cdm_ops_drain(void)
 	synchronize_srcu(&cdm_ops_srcu);
 }
 
-static void cdm_ops_moved_one(struct cdm_memory *mem, unsigned long from,
-			      unsigned long to, unsigned long nr_pages)
-{
-	if (mem && mem->ops && mem->ops->moved)
-		mem->ops->moved(mem->data, from, to, nr_pages);
-}
-
-/* Tell the owners of both sides, which may be the same one, or none. */
-void cdm_ops_moved(unsigned long from, unsigned long to,
-		   unsigned long nr_pages)
-{
-	int idx = srcu_read_lock(&cdm_ops_srcu);
-	struct cdm_memory *src = cdm_memory_of(from);
-	struct cdm_memory *dst = cdm_memory_of(to);
-
-	cdm_ops_moved_one(src, from, to, nr_pages);
-	if (dst && (!src || dst->data != src->data))
-		cdm_ops_moved_one(dst, from, to, nr_pages);
-	srcu_read_unlock(&cdm_ops_srcu, idx);
-}
-
 /* The kernel has dealt with a failure of the page at @pfn. */
 void __cdm_note_failure(unsigned long pfn)
 {
@@ -50,6 +30,56 @@ void __cdm_note_failure(unsigned long pfn)
 	if (mem && mem->ops && mem->ops->failed)
 		mem->ops->failed(mem->data, pfn);
 	srcu_read_unlock(&cdm_ops_srcu, idx);
+}
+
+/* Pages that follow each other are mostly in the same sections. */
+void cdm_sides_begin(struct cdm_sides *sides)
+	__acquires(&cdm_ops_srcu)
+{
+	sides->idx = srcu_read_lock(&cdm_ops_srcu);
+	sides->from_section = ULONG_MAX;
+	sides->to_section = ULONG_MAX;
+}
+
+void cdm_sides_end(struct cdm_sides *sides)
+	__releases(&cdm_ops_srcu)
+{
+	srcu_read_unlock(&cdm_ops_srcu, sides->idx);
+}
+
+static void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
+			   unsigned long to)
+{
+	if (sides->from_section != pfn_to_section_nr(from)) {
+		sides->from_section = pfn_to_section_nr(from);
+		sides->from = cdm_memory_of(from);
+	}
+	if (sides->to_section != pfn_to_section_nr(to)) {
+		sides->to_section = pfn_to_section_nr(to);
+		sides->to = cdm_memory_of(to);
+	}
+}
+
+static void cdm_tell_moved(struct cdm_memory *mem, unsigned long from,
+			   unsigned long to, unsigned long nr_pages)
+{
+	if (mem && mem->ops && mem->ops->moved)
+		mem->ops->moved(mem->data, from, to, nr_pages);
+}
+
+/* Tell the owners of both sides, which may be the same one, or none. */
+void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
+	       unsigned long nr_pages)
+{
+	cdm_sides_find(sides, from, to);
+	cdm_tell_moved(sides->from, from, to, nr_pages);
+	if (sides->to && (!sides->from || sides->to->data != sides->from->data))
+		cdm_tell_moved(sides->to, from, to, nr_pages);
+}
+
+static bool cdm_is_lost(const struct cdm_memory *mem)
+{
+	return mem && READ_ONCE(mem->lost);
 }
 
 /* The copy engine of @mem, if it has one that is worth it, or -EOPNOTSUPP. */
@@ -66,21 +96,30 @@ static int cdm_copy_by(struct cdm_memory *mem, struct folio *dst,
  * Copy a folio that is to be migrated to or from device memory: by the engine of
  * the one side, else of the other, else by the CPU. What is lost is not copied.
  */
+int cdm_copy(struct cdm_sides *sides, struct folio *dst, struct folio *src)
+{
+	int ret;
+
+	cdm_sides_find(sides, folio_pfn(src), folio_pfn(dst));
+	if (cdm_is_lost(sides->from) || cdm_is_lost(sides->to))
+		return -EHWPOISON;
+	ret = cdm_copy_by(sides->from, dst, src);
+	if (ret && ret != -EHWPOISON)
+		ret = cdm_copy_by(sides->to, dst, src);
+	if (!ret || ret == -EHWPOISON)
+		return ret;
+	if (folio_test_large(src))
+		return folio_mc_copy(dst, src);
+	return copy_mc_highpage(&dst->page, &src->page) ? -EHWPOISON : 0;
+}
+
 int __cdm_copy_folio(struct folio *dst, struct folio *src)
 {
-	int idx = srcu_read_lock(&cdm_ops_srcu);
-	struct cdm_memory *from = cdm_memory_of(folio_pfn(src));
-	struct cdm_memory *to = cdm_memory_of(folio_pfn(dst));
-	int ret = -EHWPOISON;
+	struct cdm_sides sides;
+	int ret;
 
-	if ((!from || !READ_ONCE(from->lost)) &&
-	    (!to || !READ_ONCE(to->lost))) {
-		ret = cdm_copy_by(from, dst, src);
-		if (ret && ret != -EHWPOISON)
-			ret = cdm_copy_by(to, dst, src);
-	}
-	srcu_read_unlock(&cdm_ops_srcu, idx);
-	if (ret && ret != -EHWPOISON)
-		ret = folio_mc_copy(dst, src);
+	cdm_sides_begin(&sides);
+	ret = cdm_copy(&sides, dst, src);
+	cdm_sides_end(&sides);
 	return ret;
 }

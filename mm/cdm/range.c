@@ -1,0 +1,712 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Coherent device memory: the fast way for what most memory is.
+ *
+ * A small anonymous page that one process maps and nobody else knows of needs no
+ * walk of the reverse map: where it is mapped is where it was found. So all such
+ * pages of a page table move together: they are taken off the LRU, unmapped with
+ * one notification and one flush of the TLB, copied, and mapped again at the same
+ * addresses. The mmap lock is held for reading all the time, which keeps the VMA
+ * and its anon_vma as they are. Others may still take entries away (exit,
+ * MADV_DONTNEED, the OOM reaper), wait for them (faults), or hold a page (pins):
+ * then that page stays, or goes, as it would have without us.
+ *
+ * Whatever is not so simple is left to migrate_pages().
+ */
+#include <linux/cdm.h>
+#include <linux/memcontrol.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagevec.h>
+#include <linux/rmap.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#include <linux/vmstat.h>
+
+#include <asm/tlbflush.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/* The flags of a page that is simple, and those that make it more than that. */
+#define CDM_SIMPLE	(BIT(PG_swapbacked) | BIT(PG_uptodate) | \
+			 BIT(PG_anon_exclusive))
+#define CDM_NOT_SIMPLE	(BIT(PG_head) | BIT(PG_writeback) | BIT(PG_mlocked) | \
+			 BIT(PG_unevictable) | BIT(PG_reserved) | \
+			 BIT(PG_private) | BIT(PG_swapcache))
+
+/* The pages of [@start, @end), which one page table maps, and one VMA. */
+struct cdm_range {
+	struct vm_area_struct *vma;
+	pmd_t *pmd;
+	unsigned long start;
+	unsigned long end;
+	int nid;		/* as asked for */
+	int from;		/* the node of those that move, */
+	int to;			/* and the one they move to */
+	unsigned int nr;
+	struct cdm_slot *slots;
+};
+
+/* A page on its way. */
+struct cdm_slot {
+	struct folio *src;
+	struct folio *dst;	/* NULL if there is no memory for it */
+	unsigned short nr;	/* in the range */
+	bool unmapped;
+	bool copied;
+};
+
+static struct cdm_slot *cdm_slots_end(const struct cdm_range *range)
+{
+	return range->slots + range->nr;
+}
+
+/* Where the contents are, and are to be mapped. */
+static struct folio *cdm_slot_folio(const struct cdm_slot *slot)
+{
+	return slot->copied ? slot->dst : slot->src;
+}
+
+static unsigned long cdm_slot_addr(const struct cdm_range *range,
+				   const struct cdm_slot *slot)
+{
+	return range->start + slot->nr * PAGE_SIZE;
+}
+
+/* Mapped once, exclusively; neither of KSM nor in swap, and without an error. */
+static bool cdm_is_simple(const struct folio *folio)
+{
+	const struct page *page = &folio->page;
+
+	return (folio->flags & (CDM_SIMPLE | CDM_NOT_SIMPLE)) == CDM_SIMPLE &&
+	       folio_test_anon(folio) && !folio_test_ksm(folio) &&
+	       !PageHWPoison(page) &&
+	       !atomic_read(&page->_mapcount);
+}
+
+/* What is counted of one LRU vector, before it is told. */
+struct cdm_tally {
+	struct lruvec *lruvec;
+	int nr_mapped;
+};
+
+static void cdm_tally(struct cdm_tally *tally, struct lruvec *lruvec, int nr)
+{
+	if (tally->lruvec != lruvec) {
+		if (tally->nr_mapped)
+			mod_lruvec_state(tally->lruvec, NR_ANON_MAPPED,
+					 tally->nr_mapped);
+		tally->nr_mapped = 0;
+		tally->lruvec = lruvec;
+	}
+	tally->nr_mapped += nr;
+}
+
+/*
+ * The lock of an LRU vector, for many pages but not for long, since interrupts are
+ * disabled; and what has changed on one of its lists since it was last counted.
+ */
+struct cdm_lru {
+	struct lruvec *lruvec;
+	enum lru_list list;
+	enum zone_type zone;
+	long nr_pages;
+	unsigned int nr_folios;
+};
+
+static void cdm_lru_count(struct cdm_lru *lru)
+{
+	if (lru->nr_pages)
+		update_lru_size(lru->lruvec, lru->list, lru->zone,
+				lru->nr_pages);
+	lru->nr_pages = 0;
+}
+
+static void cdm_lru_unlock(struct cdm_lru *lru)
+{
+	if (!lru->lruvec)
+		return;
+	cdm_lru_count(lru);
+	unlock_page_lruvec_irq(lru->lruvec);
+	lru->lruvec = NULL;
+}
+
+static void cdm_lru_lock(struct cdm_lru *lru, struct folio *folio)
+{
+	if (lru->nr_folios++ % SWAP_CLUSTER_MAX &&
+	    lru->lruvec && folio_matches_lruvec(folio, lru->lruvec))
+		return;
+	cdm_lru_unlock(lru);
+	lru->lruvec = folio_lruvec_lock_irq(folio);
+}
+
+static __always_inline void
+cdm_lru_change(struct cdm_lru *lru, struct folio *folio, long nr_pages)
+{
+	enum lru_list list = folio_lru_list(folio);
+
+	if (list != lru->list || folio_zonenum(folio) != lru->zone)
+		cdm_lru_count(lru);
+	lru->list = list;
+	lru->zone = folio_zonenum(folio);
+	lru->nr_pages += nr_pages;
+}
+
+static void cdm_lru_del(struct cdm_lru *lru, struct folio *folio)
+{
+	cdm_lru_lock(lru, folio);
+	if (lru_gen_del_folio(lru->lruvec, folio, false))
+		return;
+	cdm_lru_change(lru, folio, -1);
+	list_del(&folio->lru);
+}
+
+static void cdm_lru_add(struct cdm_lru *lru, struct folio *folio)
+{
+	cdm_lru_lock(lru, folio);
+	if (!lru_gen_add_folio(lru->lruvec, folio, false)) {
+		cdm_lru_change(lru, folio, 1);
+		list_add(&folio->lru, &lru->lruvec->lists[lru->list]);
+	}
+	folio_set_lru(folio);
+}
+
+/* Step 1: take simple pages that are elsewhere off the LRU. */
+
+/* Is mapped, and so has a reference while the page table is locked. */
+static bool cdm_isolate(struct folio *folio, struct cdm_lru *lru)
+{
+	if (!folio_test_clear_lru(folio))
+		return false;
+	folio_get(folio);
+	cdm_lru_del(lru, folio);
+	return true;
+}
+
+/* Can @folio, which is mapped at @range, come along? */
+static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
+{
+	int nid = folio_nid(folio);
+
+	if (!cdm_is_simple(folio))
+		return false;
+	if (range->from == NUMA_NO_NODE) {
+		range->from = nid;
+		if (range->to == NUMA_NO_NODE)
+			range->to = numa_nearest_node(nid, N_MEMORY);
+	}
+	return nid == range->from;
+}
+
+/* -EAGAIN is for migrate_pages() to look at. */
+static int cdm_isolate_one(struct cdm_range *range, unsigned int nr, pte_t pte,
+			   struct cdm_lru *lru)
+{
+	struct folio *folio;
+
+	/* As with cdm_walk(), what is on its way somewhere else is not there. */
+	if (!pte_present(pte))
+		return -ENOENT;
+	folio = vm_normal_folio(range->vma, range->start + nr * PAGE_SIZE, pte);
+	if (!folio)
+		return -EAGAIN;
+	if (cdm_in_place(folio_nid(folio), range->nid))
+		return folio_nid(folio);
+	if (!cdm_range_wants(range, folio) || !cdm_isolate(folio, lru))
+		return -EAGAIN;
+	range->slots[range->nr++] = (struct cdm_slot) {
+		.src = folio,
+		.nr = nr,
+	};
+	return -EAGAIN;
+}
+
+static void cdm_range_isolate(struct cdm_range *range, int *status)
+{
+	unsigned int i, nr = (range->end - range->start) / PAGE_SIZE;
+	struct cdm_lru lru = { };
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *table;
+
+	table = pte_offset_map_lock(range->vma->vm_mm, range->pmd,
+				    range->start, &ptl);
+	if (!table)
+		return;
+	for (i = 0; i < nr; i++)
+		status[i] = cdm_isolate_one(range, i, ptep_get(table + i),
+					    &lru);
+	cdm_lru_unlock(&lru);
+	pte_unmap_unlock(table, ptl);
+	if (range->nr)
+		mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
+				    range->nr);
+}
+
+/* Step 2: memory for them, in as few blocks as there are. */
+
+/*
+ * Single pages are worth some effort in RAM, and may come from farther away if no
+ * node was asked for. On a device only what is free is taken.
+ */
+static struct page *cdm_alloc_block(const struct cdm_range *range,
+				    unsigned int order)
+{
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	nodemask_t *mask = NULL;
+
+	if (cdm_node(range->to))
+		mask = cdm_node_only(range->to, CDM_BY_DRIVER);
+	if (mask || order)
+		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
+	if (order || range->nid != NUMA_NO_NODE)
+		gfp |= __GFP_THISNODE;
+	return __alloc_pages_noprof(gfp, order, range->to, mask);
+}
+
+static void cdm_range_alloc(struct cdm_range *range)
+{
+	unsigned int order = PMD_ORDER, i = 0, j;
+	struct page *page;
+
+	while (i < range->nr) {
+		order = min_t(unsigned int, order, ilog2(range->nr - i));
+		page = cdm_alloc_block(range, order);
+		if (!page && !order)
+			return;
+		if (!page) {
+			order -= min(order, 3U);
+			continue;
+		}
+		if (order)
+			split_page(page, order);
+		for (j = 0; j < 1U << order; j++)
+			range->slots[i++].dst = page_folio(page + j);
+	}
+}
+
+/* Step 3: unmap them. */
+
+/* The entry of a page that is on its way, with all that @pte says. */
+static pte_t cdm_migration_pte(pte_t pte, struct folio *folio)
+{
+	unsigned long pfn = folio_pfn(folio);
+	swp_entry_t entry;
+	pte_t swp;
+
+	if (pte_write(pte))
+		entry = make_writable_migration_entry(pfn);
+	else
+		entry = make_readable_exclusive_migration_entry(pfn);
+	if (pte_young(pte))
+		entry = make_migration_entry_young(entry);
+	if (pte_dirty(pte))
+		entry = make_migration_entry_dirty(entry);
+	swp = swp_entry_to_pte(entry);
+	if (pte_soft_dirty(pte))
+		swp = pte_swp_mksoft_dirty(swp);
+	if (pte_uffd_wp(pte))
+		swp = pte_swp_mkuffd_wp(swp);
+	return swp;
+}
+
+/*
+ * Unmap the page of a slot unless it has changed since it was isolated. The page
+ * table is locked, and the TLB is flushed before that ends.
+ */
+static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
+			  pte_t *ptep)
+{
+	struct mm_struct *mm = range->vma->vm_mm;
+	unsigned long addr = cdm_slot_addr(range, slot);
+	struct folio *folio = slot->src;
+	pte_t pte = ptep_get(ptep);
+
+	if (!pte_present(pte) || pte_pfn(pte) != folio_pfn(folio))
+		return false;
+	if (!folio_trylock(folio))
+		return false;
+	if (!cdm_is_simple(folio))
+		goto out_unlock;
+	flush_cache_page(range->vma, addr, pte_pfn(pte));
+	pte = ptep_get_and_clear(mm, addr, ptep);
+	/* Pinned pages stay what they are, and where. */
+	if (folio_try_share_anon_rmap_pte(folio, &folio->page)) {
+		set_pte_at(mm, addr, ptep, pte);
+		goto out_unlock;
+	}
+	if (pte_dirty(pte) && !folio_test_dirty(folio))
+		folio_set_dirty(folio);
+	set_pte_at(mm, addr, ptep, cdm_migration_pte(pte, folio));
+	atomic_set(&folio->_mapcount, -1);
+	folio_put(folio);	/* of the page table */
+	return true;
+
+out_unlock:
+	folio_unlock(folio);
+	return false;
+}
+
+static void cdm_range_unmap(struct cdm_range *range)
+{
+	struct vm_area_struct *vma = range->vma;
+	struct mm_struct *mm = vma->vm_mm;
+	struct mmu_notifier_range notice;
+	struct cdm_tally tally = { };
+	struct cdm_slot *slot;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *table;
+
+	mmu_notifier_range_init(&notice, MMU_NOTIFY_CLEAR, 0, mm, range->start,
+				range->end);
+	mmu_notifier_invalidate_range_start(&notice);
+	table = pte_offset_map_lock(mm, range->pmd, range->start, &ptl);
+	if (table) {
+		update_hiwater_rss(mm);
+		for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+			slot->unmapped = slot->dst &&
+				cdm_unmap_one(range, slot, table + slot->nr);
+			if (slot->unmapped)
+				cdm_tally(&tally, folio_lruvec(slot->src), -1);
+		}
+		if (tally.lruvec)
+			flush_tlb_range(vma, range->start, range->end);
+		pte_unmap_unlock(table, ptl);
+		cdm_tally(&tally, NULL, 0);
+	}
+	mmu_notifier_invalidate_range_end(&notice);
+}
+
+/* Step 4: copy what nobody but us holds any more. */
+
+static bool cdm_copy_one(struct cdm_sides *sides, struct folio *dst,
+			 struct folio *src)
+{
+	if (folio_ref_count(src) != 1 || cdm_copy(sides, dst, src))
+		return false;
+	/* Who has found it by its number meanwhile, and looks at what it holds? */
+	if (folio_ref_count(src) != 1)
+		return false;
+	__folio_set_locked(dst);
+	dst->index = src->index;
+	dst->mapping = src->mapping;
+	__folio_set_swapbacked(dst);
+	folio_migrate_flags(dst, src);
+	folio_unlock(dst);
+	return true;
+}
+
+static void cdm_range_copy(struct cdm_range *range)
+{
+	struct cdm_sides sides;
+	struct cdm_slot *slot;
+
+	cdm_sides_begin(&sides);
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (slot->unmapped)
+			slot->copied = cdm_copy_one(&sides, slot->dst,
+						    slot->src);
+	}
+	cdm_sides_end(&sides);
+}
+
+/* Step 5: map the copies; and what was not copied, again. */
+
+static pte_t cdm_mapped_pte(pte_t swp, struct folio *folio,
+			    struct vm_area_struct *vma)
+{
+	pte_t pte = mk_pte(&folio->page, READ_ONCE(vma->vm_page_prot));
+	swp_entry_t entry = pte_to_swp_entry(swp);
+
+	if (!is_migration_entry_young(entry))
+		pte = pte_mkold(pte);
+	if (folio_test_dirty(folio) && is_migration_entry_dirty(entry))
+		pte = pte_mkdirty(pte);
+	if (pte_swp_soft_dirty(swp))
+		pte = pte_mksoft_dirty(pte);
+	else
+		pte = pte_clear_soft_dirty(pte);
+	if (is_writable_migration_entry(entry))
+		pte = pte_mkwrite(pte, vma);
+	else if (pte_swp_uffd_wp(swp))
+		pte = pte_mkuffd_wp(pte);
+	return pte;
+}
+
+/* Unless somebody has taken the entry away. The page table is locked. */
+static bool cdm_map_one(struct cdm_range *range, const struct cdm_slot *slot,
+			pte_t *ptep)
+{
+	struct folio *folio = cdm_slot_folio(slot);
+	unsigned long addr = cdm_slot_addr(range, slot);
+	pte_t swp = ptep_get(ptep);
+	swp_entry_t entry;
+
+	if (!is_swap_pte(swp))
+		return false;
+	entry = pte_to_swp_entry(swp);
+	if (!is_migration_entry(entry) ||
+	    swp_offset_pfn(entry) != folio_pfn(slot->src))
+		return false;
+	folio_get(folio);	/* of the page table */
+	SetPageAnonExclusive(&folio->page);
+	atomic_set(&folio->_mapcount, 0);
+	set_pte_at(range->vma->vm_mm, addr, ptep,
+		   cdm_mapped_pte(swp, folio, range->vma));
+	update_mmu_cache(range->vma, addr, ptep);
+	return true;
+}
+
+static void cdm_range_map(struct cdm_range *range)
+{
+	struct cdm_tally tally = { };
+	struct cdm_slot *slot;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *table;
+
+	table = pte_offset_map_lock(range->vma->vm_mm, range->pmd,
+				    range->start, &ptl);
+	/* A table that is gone has taken the entries along. */
+	if (!table)
+		return;
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (!slot->unmapped ||
+		    !cdm_map_one(range, slot, table + slot->nr))
+			continue;
+		cdm_tally(&tally, folio_lruvec(cdm_slot_folio(slot)), 1);
+	}
+	pte_unmap_unlock(table, ptl);
+	cdm_tally(&tally, NULL, 0);
+}
+
+/* Step 6: put everything in its place. */
+
+static void cdm_range_to_lru(struct cdm_range *range)
+{
+	struct cdm_lru lru = { };
+	struct cdm_slot *slot;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++)
+		cdm_lru_add(&lru, cdm_slot_folio(slot));
+	cdm_lru_unlock(&lru);
+	mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
+			    -(long)range->nr);
+}
+
+/*
+ * Pages next to each other that nobody has any more are freed as blocks, as large
+ * as they may be. One by one if allocations are accounted to who made them; and
+ * those with an error, which do not go back to the free lists.
+ */
+static void cdm_free_run(struct page *page, unsigned long nr_pages)
+{
+	while (nr_pages) {
+		unsigned int order = min_t(unsigned int, ilog2(nr_pages),
+					   min_t(unsigned int, MAX_PAGE_ORDER,
+						 __ffs(page_to_pfn(page))));
+
+		if (mem_alloc_profiling_enabled() || PageHWPoison(page))
+			order = 0;
+		free_unref_page(page, order);
+		page += 1UL << order;
+		nr_pages -= 1UL << order;
+	}
+}
+
+/* The last reference, on a page that is neither charged nor on a list. */
+static bool cdm_put_src(struct folio *folio)
+{
+	folio_unlock(folio);
+	if (!folio_put_testzero(folio))
+		return false;
+	folio->mapping = NULL;
+	return true;
+}
+
+static void cdm_range_free(struct cdm_range *range)
+{
+	struct page *first = NULL;
+	struct cdm_slot *slot;
+	unsigned long nr = 0;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (!slot->copied || !cdm_put_src(slot->src))
+			continue;
+		if (nr && &slot->src->page == first + nr &&
+		    !PageHWPoison(first) && !PageHWPoison(first + nr)) {
+			nr++;
+			continue;
+		}
+		cdm_free_run(first, nr);
+		first = &slot->src->page;
+		nr = 1;
+	}
+	cdm_free_run(first, nr);
+}
+
+/* Drop our references on the others: what is not mapped is freed with that. */
+static void cdm_range_put(struct cdm_range *range)
+{
+	struct cdm_slot *slot;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (slot->unmapped && !slot->copied)
+			folio_unlock(slot->src);
+		if (!slot->copied)
+			folio_put(slot->src);
+		if (slot->dst)
+			folio_put(slot->dst);
+	}
+}
+
+/* Tell the owners, of pages that have stayed together as of one. */
+static void cdm_range_tell(const struct cdm_range *range)
+{
+	const struct cdm_slot *slot, *first = NULL;
+	struct cdm_sides sides;
+	unsigned long nr = 0;
+
+	cdm_sides_begin(&sides);
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (nr && slot->copied &&
+		    &slot->src->page == &first->src->page + nr &&
+		    &slot->dst->page == &first->dst->page + nr) {
+			nr++;
+			continue;
+		}
+		if (nr)
+			cdm_moved(&sides, folio_pfn(first->src),
+				  folio_pfn(first->dst), nr);
+		first = slot;
+		nr = slot->copied;
+	}
+	if (nr)
+		cdm_moved(&sides, folio_pfn(first->src), folio_pfn(first->dst),
+			  nr);
+	cdm_sides_end(&sides);
+}
+
+/* Say why they are where they are: of those next to each other at once. */
+static void cdm_range_note(const struct cdm_range *range)
+{
+	bool placed = cdm_node(range->to);
+	const struct cdm_slot *slot;
+	unsigned long pfn = 0, nr = 0;
+
+	for (slot = range->slots; ; slot++) {
+		bool end = slot == cdm_slots_end(range);
+		unsigned long next;
+
+		if (!end && !slot->copied)
+			continue;
+		next = end ? 0 : folio_pfn(placed ? slot->dst : slot->src);
+		if (nr && next == pfn + nr) {
+			nr++;
+			continue;
+		}
+		if (nr && placed)
+			cdm_note_placed(pfn, nr, MR_DEVICE);
+		else if (nr)
+			cdm_note_evicted(pfn, nr, MR_DEVICE);
+		if (end)
+			break;
+		pfn = next;
+		nr = 1;
+	}
+}
+
+/* What became of each page. */
+static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
+{
+	const struct cdm_slot *slot;
+	unsigned int nr_moved = 0;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (slot->copied) {
+			status[slot->nr] = folio_nid(slot->dst);
+			nr_moved++;
+		} else if (!slot->dst) {
+			status[slot->nr] = -ENOMEM;
+		}
+	}
+	count_vm_events(PGMIGRATE_SUCCESS, nr_moved);
+	return nr_moved;
+}
+
+static unsigned int cdm_range_move(struct cdm_range *range, int *status)
+{
+	unsigned int nr_moved;
+
+	cdm_range_isolate(range, status);
+	if (!range->nr)
+		return 0;
+	cdm_range_alloc(range);
+	cdm_range_unmap(range);
+	cdm_range_copy(range);
+	cdm_range_map(range);
+	nr_moved = cdm_range_result(range, status);
+	cdm_range_tell(range);
+	cdm_range_note(range);
+	cdm_range_to_lru(range);
+	cdm_range_free(range);
+	cdm_range_put(range);
+	return nr_moved;
+}
+
+/* May anonymous memory of @vma move, and is there any? */
+static bool cdm_vma_is_simple(struct vm_area_struct *vma)
+{
+	return vma->anon_vma && vma_migratable(vma) &&
+	       !is_vm_hugetlb_page(vma) &&
+	       !(vma->vm_flags & (VM_LOCKED | VM_PFNMAP | VM_MIXEDMAP | VM_IO));
+}
+
+/*
+ * Move what is simple of [@start, @start + @nr_pages pages), at most CDM_BATCH
+ * pages, to node @nid; NUMA_NO_NODE is RAM. @status of a page is then the node
+ * where it is, -ENOENT if nothing is present, -ENOMEM; or -EAGAIN, if it is not
+ * simple, or is in use at the moment. Returns how many pages have moved.
+ */
+unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
+			     unsigned int nr_pages, int nid, int *status,
+			     struct cdm_slot *slots)
+{
+	unsigned long addr, next, end = start + nr_pages * PAGE_SIZE;
+	unsigned int i, nr_moved = 0;
+
+	for (i = 0; i < nr_pages; i++)
+		status[i] = -EAGAIN;
+	mmap_read_lock(mm);
+	for (addr = start; addr < end; addr = next) {
+		struct cdm_range range = {
+			.vma = find_vma(mm, addr),
+			.nid = nid,
+			.from = NUMA_NO_NODE,
+			.to = nid,
+			.slots = slots,
+		};
+
+		if (!range.vma)
+			break;
+		range.start = max(addr, range.vma->vm_start);
+		next = min3(end, range.vma->vm_end, pmd_addr_end(range.start, end));
+		if (range.start >= end)
+			break;
+		range.end = next;
+		range.pmd = mm_find_pmd(mm, range.start);
+		if (range.pmd && cdm_vma_is_simple(range.vma))
+			nr_moved += cdm_range_move(&range, status +
+					(range.start - start) / PAGE_SIZE);
+	}
+	mmap_read_unlock(mm);
+	return nr_moved;
+}
+
+struct cdm_slot *cdm_slots_alloc(unsigned long nr_pages)
+{
+	return kmalloc_array(min(nr_pages, CDM_BATCH), sizeof(struct cdm_slot),
+			     GFP_KERNEL);
+}
