@@ -63,7 +63,7 @@ comparable() {
 # plugin FLAVOUR OUT: the plugin and what it has to look at.
 plugin() {
 	echo "-plugin $PLUGIN,out=$2${PROFILE:+,profile=$2.profile}"
-	nm "$GUEST" | sed -n 's/^0*\([0-9a-f]*\) . fence_\(begin\|end\|done\)$/,\2=\1/p'
+	nm "$GUEST" | sed -n 's/^0*\([0-9a-f]*\) . mark_\(begin\|end\|done\)$/,\2=\1/p'
 	sed -nE -e 's/^([0-9a-f]*) . asm_(sysvec_.*|common_interrupt|spurious.*)$/,irq=\1/p' \
 		-e 's/^([0-9a-f]*) . __switch_to_asm$/,switch=\1/p' "$(obj "$1")/System.map"
 }

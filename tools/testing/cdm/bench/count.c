@@ -6,10 +6,11 @@
  * Arguments, as name=value:
  *   out      file for the records, one line for each time the guest came from
  *            begin to end: kernel instructions, nops among them, interrupts,
- *            context switches
+ *            context switches, instructions that copy
  *   begin, end, done   addresses of the functions; at done the file is written
  *   irq      address of an interrupt entry; may be repeated
  *   switch   address of the context switch
+ *   copy     FIRST-END, addresses of code that copies pages; may be repeated
  *   profile  file for "address count" of what was executed from begin to end;
  *            slow
  *
@@ -25,6 +26,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define KERNEL_START	0xffff800000000000ULL
 #define MAX_IRQS	64
+#define MAX_COPIES	8
 
 /* Increased by the translated code. */
 struct counts {
@@ -32,6 +34,12 @@ struct counts {
 	__u64 nops;
 	__u64 irqs;
 	__u64 switches;
+	__u64 copies;
+};
+
+struct code {
+	__u64 first;
+	__u64 end;
 };
 
 /* One for each translation of an instruction. */
@@ -45,7 +53,8 @@ int qemu_plugin_version = PLUGIN_API;
 
 static struct counts now, start;
 static __u64 begin, end, done, context_switch, irq[MAX_IRQS];
-static unsigned int nr_irqs;
+static struct code copy[MAX_COPIES];
+static unsigned int nr_irqs, nr_copies;
 static bool inside;
 static FILE *out, *profile;
 static struct cell *cells;
@@ -61,9 +70,9 @@ static void at_end(unsigned int vcpu, void *data)
 	if (!inside)
 		return;
 	inside = false;
-	fprintf(out, "%llu %llu %llu %llu\n", now.kernel - start.kernel,
+	fprintf(out, "%llu %llu %llu %llu %llu\n", now.kernel - start.kernel,
 		now.nops - start.nops, now.irqs - start.irqs,
-		now.switches - start.switches);
+		now.switches - start.switches, now.copies - start.copies);
 }
 
 static void at_done(unsigned int vcpu, void *data)
@@ -119,6 +128,14 @@ static bool is_irq(__u64 addr)
 	return false;
 }
 
+static bool is_copy(__u64 addr)
+{
+	for (unsigned int i = 0; i < nr_copies; i++)
+		if (addr >= copy[i].first && addr < copy[i].end)
+			return true;
+	return false;
+}
+
 static void kernel_insn(struct plugin_insn *insn, __u64 addr)
 {
 	struct cell *cell;
@@ -130,6 +147,8 @@ static void kernel_insn(struct plugin_insn *insn, __u64 addr)
 		add(insn, &now.irqs);
 	if (addr == context_switch)
 		add(insn, &now.switches);
+	if (is_copy(addr))
+		add(insn, &now.copies);
 	if (!profile)
 		return;
 	cell = calloc(1, sizeof(*cell));
@@ -189,6 +208,12 @@ static int parse(const char *name, const char *value)
 	if (!strcmp(name, "irq") && nr_irqs < MAX_IRQS) {
 		irq[nr_irqs++] = strtoul(value, NULL, 16);
 		return 0;
+	}
+	if (!strcmp(name, "copy") && nr_copies < MAX_COPIES) {
+		struct code *code = &copy[nr_copies++];
+
+		return sscanf(value, "%llx-%llx", &code->first,
+			      &code->end) == 2 ? 0 : -1;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
 		if (strcmp(name, functions[i].name))

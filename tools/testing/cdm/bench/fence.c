@@ -12,21 +12,15 @@
  * Static, so that nothing else has its addresses.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/mempolicy.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define PAGE		4096UL
-#define HPAGE		(512 * PAGE)
+#include "marks.h"
+
 #define MAX_PAGES	32768UL
 #define TMPFS_FILE	"/tmp/fence"
 #define BLOCK_DEVICE	"/dev/zram0"
@@ -50,45 +44,6 @@ static long faults;
 static char buf[PAGE];
 static void *addresses[MAX_PAGES];
 static int status[MAX_PAGES];
-
-/* The asm keeps calls from being merged or moved. */
-static void __attribute__((noipa)) fence_begin(void)
-{
-	asm volatile("# begin" ::: "memory");
-}
-
-static void __attribute__((noipa)) fence_end(void)
-{
-	asm volatile("# end" ::: "memory");
-}
-
-static void __attribute__((noipa)) fence_done(void)
-{
-	asm volatile("# done" ::: "memory");
-}
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "fence: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-/* A store and a load that the compiler does not know better than to leave out. */
-static void touch(char *addr)
-{
-	asm volatile("movb $1, %0" : "=m" (*addr));
-}
-
-static void look(const char *addr)
-{
-	asm volatile("" : : "r" (*addr) : "memory");
-}
-
-static void require(int ok, const char *what)
-{
-	if (!ok)
-		fail(what);
-}
 
 static long minor_faults(void)
 {
@@ -116,24 +71,9 @@ static void check_nodes(const char *addr, unsigned long nr, unsigned long step)
 
 /* Anonymous memory */
 
-static void map(unsigned long size, int advice)
-{
-	char *addr = mmap(NULL, size + HPAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *aligned;
-
-	require(addr != MAP_FAILED, "mmap");
-	aligned = addr + (-(unsigned long)addr & (HPAGE - 1));
-	if (aligned > addr)
-		munmap(addr, aligned - addr);
-	munmap(aligned + size, addr + HPAGE - aligned);
-	require(!madvise(aligned, size, advice), "madvise");
-	area = aligned;
-}
-
 static void anon_prepare(const struct operation *op)
 {
-	map(op->nr * PAGE, MADV_NOHUGEPAGE);
+	area = map_area(op->nr * PAGE, MADV_NOHUGEPAGE);
 	faults = minor_faults();
 }
 
@@ -151,7 +91,7 @@ static void anon_check(const struct operation *op)
 
 static void thp_prepare(const struct operation *op)
 {
-	map(op->nr * HPAGE, MADV_HUGEPAGE);
+	area = map_area(op->nr * HPAGE, MADV_HUGEPAGE);
 	faults = minor_faults();
 }
 
@@ -170,7 +110,7 @@ static void thp_check(const struct operation *op)
 
 static void unmap_prepare(const struct operation *op)
 {
-	map(op->nr * HPAGE, MADV_NOHUGEPAGE);
+	area = map_area(op->nr * HPAGE, MADV_NOHUGEPAGE);
 	for (unsigned long off = 0; off < op->nr * HPAGE; off += PAGE)
 		touch(area + off);
 	check_nodes(area, op->nr * HPAGE / PAGE, PAGE);
@@ -293,9 +233,9 @@ static void measure(const struct operation *op)
 {
 	op->prepare(op);
 	for (unsigned int i = 0; i < op->nr; i++) {
-		fence_begin();
+		mark_begin();
 		op->once(i);
-		fence_end();
+		mark_end();
 	}
 	op->check(op);
 }
@@ -338,6 +278,6 @@ int main(int argc, char **argv)
 		printf("%s-%s %u %u\n", argv[2], op->name, op->nr, op->pages);
 		fflush(stdout);
 	}
-	fence_done();
+	mark_done();
 	return 0;
 }

@@ -7,8 +7,8 @@ usage: fence.py table DIRECTORY    the table
        fence.py profile DIRECTORY  the functions that make the difference
 
 A machine is FLAVOUR-TOPOLOGY. Its files are FLAVOUR.map and, for each boot,
-FLAVOUR-TOPOLOGY.BOOT with a line "instructions nops interrupts switches" for
-each mark, .BOOT.operations with a line "name marks pages-per-mark" for each
+FLAVOUR-TOPOLOGY.BOOT with a line "instructions nops interrupts switches copies"
+for each mark, .BOOT.operations with a line "name marks pages-per-mark" for each
 operation, and .BOOT.profile with a line "address count" for each instruction.
 
 Operations in which somebody else ran are left out: an interrupt, or more
@@ -43,7 +43,7 @@ ROWS = {
     "named-thp": "bound: fault, 2 MiB",
 }
 
-Count = collections.namedtuple("Count", "insns nops irqs switches")
+Count = collections.namedtuple("Count", "insns nops irqs switches copies")
 
 
 class Operation:

@@ -12,6 +12,7 @@
 
 #include "cdm_accel.h"
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define JOBS	2000
 #define DEPTH	32
 #define SIZE	(4UL << 20)
@@ -38,9 +39,9 @@ static const char * const names[] = {
 	"faults", "tlb_misses", "invals", "interrupts",
 };
 
-#define NR_NAMES	(sizeof(names) / sizeof(names[0]))
+#define NR_NAMES	ARRAY_SIZE(names)
 
-static long interrupts(void)
+static long nr_interrupts(void)
 {
 	FILE *file = fopen("/proc/interrupts", "r");
 	char line[1024];
@@ -81,7 +82,7 @@ static void read_counters(long *value)
 	}
 	if (file)
 		pclose(file);
-	value[NR_NAMES - 1] = interrupts();
+	value[NR_NAMES - 1] = nr_interrupts();
 }
 
 static void wait_for(__u32 id)
