@@ -1263,7 +1263,8 @@ TEST_F_TIMEOUT(full, node_of_ram, CDM_TIMEOUT)
 	area_turn(area);
 	ASSERT_TRUE(area_map(area, LARGE));
 	cdm_drop_caches();
-	ASSERT_EQ(0, cdm_leave_node(area->ram, 4));
+	if (cdm_leave_node(area->ram, 4))
+		SKIP(return, "free RAM is too scattered to be taken");
 	for (int i = 0; i < 16; i++) {
 		area_move(area);
 		EXPECT_EQ(cdm_pages_on(area->addr, area->size, area->to),
