@@ -15,7 +15,7 @@ FLAVOUR=${FLAVOUR:-default}
 export TIMEOUT=${TIMEOUT:-1800}
 PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
-leaks=""
+leaks="" PARTS=1
 
 # left_out TOPOLOGY PROGRAM: why it is left out there, unless TESTS asks for it.
 left_out() {
@@ -100,19 +100,19 @@ boot() {
 	return "$status"
 }
 
-# run_driver TOPOLOGY DRIVER: a program that takes the machine down must not hide
-# those after it.
+# run_driver TOPOLOGY DRIVER PART: every PARTS-th program. One that takes the
+# machine down must not hide those after it.
 run_driver() {
-	local topology=$1 out=$WORK/$1.$2 todo rest part=0 status
-	todo=$(programs "$topology" "$2")
+	local topology=$1 out=$WORK/$1.$2.$3 todo rest nr=0 status
+	todo=$(programs "$topology" "$2" | sed -n "$3~${PARTS}p")
 	while [[ -n $todo ]]; do
-		part=$((part + 1))
+		nr=$((nr + 1))
 		status=0
 		# shellcheck disable=SC2086
-		boot "$topology" "$out.$part" $todo || status=$?
-		cat "$out.$part" >>"$out.ktap"
+		boot "$topology" "$out.$nr" $todo || status=$?
+		cat "$out.$nr" >>"$out.ktap"
 		((status == 98 || status == 124)) || break
-		rest=$(sed '0,/^'"$(grep '^#cdm begin' "$out.$part" | tail -1 | cut -d' ' -f3)"'$/d' <<<"$todo")
+		rest=$(sed '0,/^'"$(grep '^#cdm begin' "$out.$nr" | tail -1 | cut -d' ' -f3)"'$/d' <<<"$todo")
 		[[ $rest != "$todo" ]] || break
 		todo=$rest
 	done
@@ -120,12 +120,14 @@ run_driver() {
 
 # run TOPOLOGY...: MACHINES at a time.
 run() {
-	local t driver
+	local t driver part
 	for t in "$@"; do
 		for driver in cdm_test cdm_accel; do
-			(($(jobs -rp | wc -l) < MACHINES)) || wait -n || true
-			: >"$WORK/$t.$driver.ktap"
-			run_driver "$t" "$driver" &
+			for part in $(seq "$PARTS"); do
+				(($(jobs -rp | wc -l) < MACHINES)) || wait -n || true
+				: >"$WORK/$t.$driver.$part.ktap"
+				run_driver "$t" "$driver" "$part" &
+			done
 		done
 	done
 	wait
@@ -151,7 +153,7 @@ trap 'rm -rf "$WORK" ${OWN_RESULTS:+"$RESULTS"}' EXIT
 case $FLAVOUR in
 base) leaks=--leaks topologies=${TOPOLOGY:-single} ;;
 # The checkers make it slow, and two has all that single has.
-debug) topologies=${TOPOLOGY:-two plain} ;;
+debug) PARTS=2 topologies=${TOPOLOGY:-two plain} ;;
 *) topologies=${TOPOLOGY:-single two plain frontier} ;;
 esac
 [[ -n $(programs any) ]] || die "no selftests are built"
