@@ -11,6 +11,7 @@
 # make kunit    [FLAVOUR=]      unit tests
 # make bench                    benchmarks
 # make bench-fence [PROFILE=]   what the fence costs, in instructions
+# make bench-move [KIND= PAGES=] what a migration costs, in instructions
 # make fence-table              Documentation/mm/cdm/fence.rst, from make check
 # make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
 # make edit                     build/src: the hooks as commits
@@ -26,13 +27,13 @@
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER KIND PAGES
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm
 
 .PHONY: help setup build demo check run shell selftest kunit bench style
-.PHONY: edit refresh export port quiet-build bench-fence fence-table
+.PHONY: edit refresh export port quiet-build bench-fence bench-move fence-table
 
 help:
 	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -59,7 +60,7 @@ run: quiet-build
 shell: quiet-build
 	@$(tools)/vm.sh
 
-selftest kunit style bench: build
+selftest kunit style bench bench-move: build
 	@$(tools)/$@.sh
 
 bench-fence: setup

@@ -56,10 +56,11 @@ cdm_evacuation_left(const struct cdm_evacuation *evac)
 
 /**
  * struct cdm_ops - what the owner of device memory can do and wants to know
- * @moved: a folio of @nr_pages pages has moved from page frame @from to @to, one
- *	or both of which are in the owner's memory: a tenant has come, left (been
- *	evicted), or changed places. @from can no more be reached by way of a
- *	process. May not sleep and not migrate anything: the folios are locked.
+ * @moved: @nr_pages pages, one folio or several next to each other, have moved
+ *	from page frame @from to @to, one or both of which are in the owner's
+ *	memory: tenants have come, left (been evicted), or changed places. @from
+ *	can no more be reached by way of a process. May not sleep and not migrate
+ *	anything: the folios are locked.
  * @failed: the page frame @pfn has failed and is not used again (memory
  *	failure). Called in process context, from where the failure is handled;
  *	may sleep, but not take folio locks or free pages.

@@ -2,9 +2,10 @@
 /*
  * Coherent device memory: migration that a driver asks for.
  *
- * The walk collects the folios of a stretch of the address space, the migration
- * core of mm/migrate.c moves them, and a second walk finds out where each page
- * really is, so that what is reported is what is.
+ * What is simple goes the fast way of range.c. For the rest a walk collects the
+ * folios of a stretch of the address space, the migration core of mm/migrate.c
+ * moves them, and a second walk finds out where each page really is, so that what
+ * is reported is what is.
  */
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>

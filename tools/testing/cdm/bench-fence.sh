@@ -9,6 +9,7 @@
 # in which functions of the kernel it is spent.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$TOOLS/bench/plugin.sh"
 
 export VARIANT=bench
 PROFILE=${PROFILE:-}
@@ -60,12 +61,10 @@ comparable() {
 	return "$status"
 }
 
-# plugin FLAVOUR OUT: the plugin and what it has to look at.
+# plugin FLAVOUR OUT
 plugin() {
-	echo "-plugin $PLUGIN,out=$2${PROFILE:+,profile=$2.profile}"
-	nm "$GUEST" | sed -n 's/^0*\([0-9a-f]*\) . mark_\(begin\|end\|done\)$/,\2=\1/p'
-	sed -nE -e 's/^([0-9a-f]*) . asm_(sysvec_.*|common_interrupt|spurious.*)$/,irq=\1/p' \
-		-e 's/^([0-9a-f]*) . __switch_to_asm$/,switch=\1/p' "$(obj "$1")/System.map"
+	count_plugin "$PLUGIN" "$GUEST" "$(obj "$1")/System.map" "$2"
+	echo "${PROFILE:+,profile=$2.profile}"
 }
 
 # guest_command TOPOLOGY: the second node is named where there is one.

@@ -9,10 +9,10 @@ mkdir -p "$BUILD/bench"
 compile() {
 	local name=$1
 	shift
-	gcc -O2 -Wall -D_GNU_SOURCE -o "$BUILD/bench/$name" "$TOOLS/bench/$name.c" "$@"
+	gcc -O2 -Wall -o "$BUILD/bench/$name" "$TOOLS/bench/$name.c" "$@"
 }
 uapi=(-I "$TOP/drivers/cdm" -lnuma)
-library=(-I "$TOP/tools/lib/cdm" -idirafter "$TOP/include/uapi"
+library=(-D_GNU_SOURCE -I "$TOP/tools/lib/cdm" -idirafter "$TOP/include/uapi"
 	"$BUILD/lib/libcdm_accel.a" -lpthread)
 step "build the benchmarks: migration" compile bench "${uapi[@]}"
 step "build the benchmarks: recall" compile recall "${uapi[@]}"

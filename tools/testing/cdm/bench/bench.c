@@ -8,34 +8,24 @@
  * ratio. Before a number counts, the pages must be where they should be and
  * hold what they held.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <numaif.h>
 #include <stdint.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cdm_test_uapi.h"
+#include "marks.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define PAGE		4096UL
 #define ROUNDS		7
 #define MAX_PAGES	16384UL
 
 static int device_fd, ram_node, device_node;
 static void *pages[MAX_PAGES];
 static int nodes[MAX_PAGES], status[MAX_PAGES];
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static double now(void)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * For guest programs whose kernel instructions count.c counts, between marks.
- * They are static, so that nothing else has their addresses.
+ * What the benchmarks share, and marks: between these count.c counts the kernel's
+ * instructions. Programs that have marks are static, so that nothing else has
+ * their addresses.
  */
 #ifndef _MARKS_H
 #define _MARKS_H

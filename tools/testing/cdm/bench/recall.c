@@ -4,34 +4,23 @@
  * evicted for pages asked for, the time for each relative to the smallest recall,
  * and how long after its deadline a recall ends.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <numaif.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cdm_test_uapi.h"
+#include "marks.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define PAGE		4096UL
-#define HPAGE		(512 * PAGE)
 #define BLOCK		512UL	/* pages */
 #define FOREVER		600000	/* ms */
 
 static int device_fd, device_node;
 static bool real_time;
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static double now(void)
 {
