@@ -41,6 +41,7 @@ count() {
 		"$TOOLS/vm.sh" "$GUEST 0 1 $1 $KIND $PAGES" >"$out.operations"
 }
 
+mkdir -p "$BUILD/bench"
 step "build the benchmark" build
 for by in move_pages mbind driver; do
 	step "count $by" count "$by"
