@@ -72,6 +72,7 @@ void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 int cdm_eviction_node(int nid);
+int __cdm_full_ram_node(int nid);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_pool_pages(const unsigned int *nr_by_node);
 unsigned long __cdm_file_pages(void);
@@ -171,6 +172,12 @@ static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
 {
 	if (cdm_enabled() && page && nodemask)
 		__cdm_note_pages(page, nr_pages, nodemask);
+}
+
+/* Where to reclaim RAM first, so that tenants of @nid can be evicted. */
+static inline int cdm_full_ram_node(int nid)
+{
+	return cdm_node(nid) ? __cdm_full_ram_node(nid) : NUMA_NO_NODE;
 }
 
 /* Keep record of a migration to, from or between device nodes. */
@@ -680,6 +687,11 @@ static inline bool cdm_only(const nodemask_t *nodemask)
 }
 
 static inline int cdm_eviction_node(int nid)
+{
+	return NUMA_NO_NODE;
+}
+
+static inline int cdm_full_ram_node(int nid)
 {
 	return NUMA_NO_NODE;
 }

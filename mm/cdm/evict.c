@@ -124,6 +124,32 @@ int cdm_eviction_node(int nid)
 	return numa_nearest_node(nid, N_MEMORY);
 }
 
+static bool cdm_zone_is_low(struct zone *zone)
+{
+	return !zone_watermark_ok(zone, 0, low_wmark_pages(zone), ZONE_MOVABLE,
+				  0);
+}
+
+/*
+ * The node that must be reclaimed from before tenants of @nid can be evicted,
+ * or NUMA_NO_NODE: there is room, or what is left is not for them. Eviction
+ * allocates without reclaim, and kswapd may come too late for who waits.
+ */
+int __cdm_full_ram_node(int nid)
+{
+	int home = cdm_eviction_node(nid);
+	struct zoneref *z;
+	struct zone *zone;
+
+	if (home == NUMA_NO_NODE)
+		return NUMA_NO_NODE;
+	for_each_zone_zonelist(zone, z, node_zonelist(home, GFP_KERNEL),
+			       ZONE_MOVABLE)
+		if (!cdm_zone_is_low(zone))
+			return NUMA_NO_NODE;
+	return home;
+}
+
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 			 unsigned int *nr_moved)
 {

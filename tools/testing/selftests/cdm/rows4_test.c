@@ -5,6 +5,8 @@
  *
  * Whom the base kills is not certain, so no case is named after the row.
  */
+#include <glob.h>
+
 #include "rows_util.h"
 
 #define ROOM		96		/* MiB of the device that are left */
@@ -19,6 +21,7 @@ FIXTURE(full) {
 	struct cdm_child cold;		/* has filled the device */
 	struct cdm_child bystander;	/* in RAM, the largest of all */
 	struct cdm_child child[NR_TENANTS];
+	struct cdm_child busy[2];	/* keep the CPUs from kswapd */
 };
 
 FIXTURE_SETUP(full)
@@ -45,8 +48,31 @@ FIXTURE_SETUP(full)
 	self->kills = cdm_vmstat("oom_kill");
 }
 
+/* Whether kswapd comes last, with the CPUs. */
+static void kswapd_last(bool last)
+{
+	struct sched_param param = {};
+	char comm[32];
+	glob_t all;
+
+	if (glob("/proc/[0-9]*/comm", 0, NULL, &all))
+		return;
+	for (size_t i = 0; i < all.gl_pathc; i++) {
+		const char *path = all.gl_pathv[i];
+
+		if (cdm_read(path, comm, sizeof(comm)) >= 0 &&
+		    !strncmp(comm, "kswapd", strlen("kswapd")))
+			sched_setscheduler(atoi(path + strlen("/proc/")), last ?
+					   SCHED_IDLE : SCHED_OTHER, &param);
+	}
+	globfree(&all);
+}
+
 FIXTURE_TEARDOWN(full)
 {
+	kswapd_last(false);
+	for (int i = 0; i < ARRAY_SIZE(self->busy); i++)
+		tenant_end(&self->busy[i]);
 	EXPECT_EQ(0, cdm_unfenced());
 	tenant_end(&self->cold);
 	tenant_end(&self->bystander);
@@ -166,6 +192,23 @@ TEST_F_TIMEOUT(full, bound_task_lives_on_swap, CDM_TIMEOUT)
 	run_with_swap(_metadata, &self->child[0], self->dev_mask, 1024, true);
 	EXPECT_EQ(0, tenant_wrong(&self->cold));
 	EXPECT_EQ(0, tenant_wrong(&self->bystander));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+static int busy_fn(struct cdm_child *child, void *arg)
+{
+	for (;;)
+		;
+}
+
+/* Eviction does not reclaim RAM. If kswapd is late, who waits does it himself. */
+TEST_F_TIMEOUT(full, bound_task_does_not_wait_for_kswapd, CDM_TIMEOUT)
+{
+	for (int i = 0; i < ARRAY_SIZE(self->busy); i++)
+		ASSERT_EQ(0, cdm_start(&self->busy[i], busy_fn, NULL));
+	kswapd_last(true);
+	run_with_swap(_metadata, &self->child[0], self->dev_mask, 1024, true);
+	EXPECT_EQ(0, tenant_wrong(&self->cold));
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
