@@ -2,11 +2,11 @@
 /*
  * Coherent device memory: the fast way for what most memory is.
  *
- * A small anonymous page that one process maps and nobody else knows of needs no
- * walk of the reverse map: where it is mapped is where it was found. So all such
- * pages of a page table move together: they are taken off the LRU, unmapped with
- * one notification and one flush of the TLB, copied, and mapped again at the same
- * addresses. The mmap lock is held for reading all the time, which keeps the VMA
+ * An anonymous folio that one page table maps, entirely, and nobody else knows of
+ * needs no walk of the reverse map: where it is mapped is where it was found. So
+ * all such folios of a page table move together: they are taken off the LRU,
+ * unmapped with one notification and one flush of the TLB, copied, and mapped again
+ * at the same addresses. The mmap lock is held for reading all the time, which keeps the VMA
  * and its anon_vma as they are. Others may still take entries away (exit,
  * MADV_DONTNEED, the OOM reaper), wait for them (faults), or hold a page (pins):
  * then that page stays, or goes, as it would have without us.
@@ -31,10 +31,10 @@
 #include "../internal.h"
 #include "internal.h"
 
-/* The flags of a page that is simple, and those that make it more than that. */
+/* The flags of a folio that is simple, and those that make it more than that. */
 #define CDM_SIMPLE	(BIT(PG_swapbacked) | BIT(PG_uptodate) | \
 			 BIT(PG_anon_exclusive))
-#define CDM_NOT_SIMPLE	(BIT(PG_head) | BIT(PG_writeback) | BIT(PG_mlocked) | \
+#define CDM_NOT_SIMPLE	(BIT(PG_writeback) | BIT(PG_mlocked) | \
 			 BIT(PG_unevictable) | BIT(PG_reserved) | \
 			 BIT(PG_private) | BIT(PG_swapcache))
 
@@ -47,15 +47,17 @@ struct cdm_range {
 	int nid;		/* as asked for */
 	int from;		/* the node of those that move, */
 	int to;			/* and the one they move to */
-	unsigned int nr;
+	unsigned int nr;	/* of slots, */
+	unsigned int nr_pages;	/* and of pages in them */
 	struct cdm_slot *slots;
 };
 
-/* A page on its way. */
+/* A folio on its way. */
 struct cdm_slot {
 	struct folio *src;
 	struct folio *dst;	/* NULL if there is no memory for it */
-	unsigned short nr;	/* in the range */
+	unsigned short nr;	/* of its first page in the range */
+	unsigned short nr_pages;
 	bool unmapped;
 	bool copied;
 };
@@ -77,15 +79,52 @@ static unsigned long cdm_slot_addr(const struct cdm_range *range,
 	return range->start + slot->nr * PAGE_SIZE;
 }
 
+/* The pages after the first: as exclusive as that, and mapped as often. */
+static bool cdm_large_is_simple(const struct folio *folio)
+{
+	long i, nr_pages = folio_nr_pages(folio);
+
+	if (folio_test_hugetlb(folio) || folio_test_has_hwpoisoned(folio) ||
+	    folio_entire_mapcount(folio) || folio_mapcount(folio) != nr_pages ||
+	    !list_empty(&folio->_deferred_list))
+		return false;
+	for (i = 1; i < nr_pages; i++) {
+		if (!PageAnonExclusive(folio_page(folio, i)))
+			return false;
+	}
+	return true;
+}
+
 /* Mapped once, exclusively; neither of KSM nor in swap, and without an error. */
 static bool cdm_is_simple(const struct folio *folio)
 {
 	const struct page *page = &folio->page;
 
-	return (folio->flags & (CDM_SIMPLE | CDM_NOT_SIMPLE)) == CDM_SIMPLE &&
-	       folio_test_anon(folio) && !folio_test_ksm(folio) &&
-	       !PageHWPoison(page) &&
-	       !atomic_read(&page->_mapcount);
+	if ((folio->flags & (CDM_SIMPLE | CDM_NOT_SIMPLE)) != CDM_SIMPLE ||
+	    !folio_test_anon(folio) || folio_test_ksm(folio) ||
+	    PageHWPoison(page))
+		return false;
+	if (folio_test_large(folio))
+		return cdm_large_is_simple(folio);
+	return !atomic_read(&page->_mapcount);
+}
+
+/* Are all pages of @folio mapped one after the other, from @pte on? */
+static bool cdm_maps_all(const struct cdm_range *range, unsigned int nr,
+			 pte_t *pte, struct folio *folio)
+{
+	long i, nr_pages = folio_nr_pages(folio);
+
+	if (nr + nr_pages > (range->end - range->start) / PAGE_SIZE)
+		return false;
+	for (i = 0; i < nr_pages; i++) {
+		pte_t entry = ptep_get(pte + i);
+
+		if (!pte_present(entry) ||
+		    pte_pfn(entry) != folio_pfn(folio) + i)
+			return false;
+	}
+	return true;
 }
 
 /* What is counted of one LRU vector, before it is told. */
@@ -161,7 +200,7 @@ static void cdm_lru_del(struct cdm_lru *lru, struct folio *folio)
 	cdm_lru_lock(lru, folio);
 	if (lru_gen_del_folio(lru->lruvec, folio, false))
 		return;
-	cdm_lru_change(lru, folio, -1);
+	cdm_lru_change(lru, folio, -folio_nr_pages(folio));
 	list_del(&folio->lru);
 }
 
@@ -169,7 +208,7 @@ static void cdm_lru_add(struct cdm_lru *lru, struct folio *folio)
 {
 	cdm_lru_lock(lru, folio);
 	if (!lru_gen_add_folio(lru->lruvec, folio, false)) {
-		cdm_lru_change(lru, folio, 1);
+		cdm_lru_change(lru, folio, folio_nr_pages(folio));
 		list_add(&folio->lru, &lru->lruvec->lists[lru->list]);
 	}
 	folio_set_lru(folio);
@@ -202,32 +241,42 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 	return nid == range->from;
 }
 
-/* -EAGAIN is for migrate_pages() to look at. */
-static int cdm_isolate_one(struct cdm_range *range, unsigned int nr, pte_t pte,
-			   struct cdm_lru *lru)
+/*
+ * What to do with the page that is mapped by @pte, and perhaps with some after it:
+ * @nr_pages says how many. -EAGAIN is for migrate_pages() to look at.
+ */
+static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
+			  struct cdm_lru *lru, unsigned int *nr_pages)
 {
+	pte_t entry = ptep_get(pte);
 	struct folio *folio;
 
+	*nr_pages = 1;
 	/* As with cdm_walk(), what is on its way somewhere else is not there. */
-	if (!pte_present(pte))
+	if (!pte_present(entry))
 		return -ENOENT;
-	folio = vm_normal_folio(range->vma, range->start + nr * PAGE_SIZE, pte);
+	folio = vm_normal_folio(range->vma, range->start + nr * PAGE_SIZE,
+				entry);
 	if (!folio)
 		return -EAGAIN;
 	if (cdm_in_place(folio_nid(folio), range->nid))
 		return folio_nid(folio);
-	if (!cdm_range_wants(range, folio) || !cdm_isolate(folio, lru))
+	if (!cdm_range_wants(range, folio) ||
+	    !cdm_maps_all(range, nr, pte, folio) || !cdm_isolate(folio, lru))
 		return -EAGAIN;
+	*nr_pages = folio_nr_pages(folio);
 	range->slots[range->nr++] = (struct cdm_slot) {
 		.src = folio,
 		.nr = nr,
+		.nr_pages = *nr_pages,
 	};
+	range->nr_pages += *nr_pages;
 	return -EAGAIN;
 }
 
 static void cdm_range_isolate(struct cdm_range *range, int *status)
 {
-	unsigned int i, nr = (range->end - range->start) / PAGE_SIZE;
+	unsigned int i, nr, end = (range->end - range->start) / PAGE_SIZE;
 	struct cdm_lru lru = { };
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
@@ -236,14 +285,13 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
 				    range->start, &ptl);
 	if (!table)
 		return;
-	for (i = 0; i < nr; i++)
-		status[i] = cdm_isolate_one(range, i, ptep_get(table + i),
-					    &lru);
+	for (i = 0; i < end; i += nr)
+		status[i] = cdm_isolate_at(range, i, table + i, &lru, &nr);
 	cdm_lru_unlock(&lru);
 	pte_unmap_unlock(table, ptl);
 	if (range->nr)
 		mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
-				    range->nr);
+				    range->nr_pages);
 }
 
 /* Step 2: memory for them, in as few blocks as there are. */
@@ -253,11 +301,11 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
  * node was asked for. On a device only what is free is taken.
  */
 static struct page *cdm_alloc_block(const struct cdm_range *range,
-				    unsigned int order)
+				    unsigned int order, gfp_t gfp)
 {
-	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	nodemask_t *mask = NULL;
 
+	gfp |= GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	if (cdm_node(range->to))
 		mask = cdm_node_only(range->to, CDM_BY_DRIVER);
 	if (mask || order)
@@ -267,14 +315,24 @@ static struct page *cdm_alloc_block(const struct cdm_range *range,
 	return __alloc_pages_noprof(gfp, order, range->to, mask);
 }
 
-static void cdm_range_alloc(struct cdm_range *range)
+/* The slot after @slot, or itself, that needs a single page. */
+static struct cdm_slot *cdm_next_small(const struct cdm_range *range,
+				       struct cdm_slot *slot)
 {
-	unsigned int order = PMD_ORDER, i = 0, j;
+	while (slot < cdm_slots_end(range) && slot->nr_pages > 1)
+		slot++;
+	return slot;
+}
+
+static void cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
+{
+	struct cdm_slot *slot = cdm_next_small(range, range->slots);
+	unsigned int order = PMD_ORDER, j;
 	struct page *page;
 
-	while (i < range->nr) {
-		order = min_t(unsigned int, order, ilog2(range->nr - i));
-		page = cdm_alloc_block(range, order);
+	while (nr) {
+		order = min_t(unsigned int, order, ilog2(nr));
+		page = cdm_alloc_block(range, order, 0);
 		if (!page && !order)
 			return;
 		if (!page) {
@@ -283,17 +341,37 @@ static void cdm_range_alloc(struct cdm_range *range)
 		}
 		if (order)
 			split_page(page, order);
-		for (j = 0; j < 1U << order; j++)
-			range->slots[i++].dst = page_folio(page + j);
+		nr -= 1U << order;
+		for (j = 0; j < 1U << order; j++) {
+			slot->dst = page_folio(page + j);
+			slot = cdm_next_small(range, slot + 1);
+		}
 	}
+}
+
+static void cdm_range_alloc(struct cdm_range *range)
+{
+	unsigned int nr_small = 0;
+	struct cdm_slot *slot;
+	struct page *page;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (slot->nr_pages == 1) {
+			nr_small++;
+			continue;
+		}
+		page = cdm_alloc_block(range, folio_order(slot->src),
+				       __GFP_COMP);
+		slot->dst = page ? page_rmappable_folio(page) : NULL;
+	}
+	cdm_range_alloc_small(range, nr_small);
 }
 
 /* Step 3: unmap them. */
 
 /* The entry of a page that is on its way, with all that @pte says. */
-static pte_t cdm_migration_pte(pte_t pte, struct folio *folio)
+static pte_t cdm_migration_pte(pte_t pte, unsigned long pfn)
 {
-	unsigned long pfn = folio_pfn(folio);
 	swp_entry_t entry;
 	pte_t swp;
 
@@ -313,41 +391,104 @@ static pte_t cdm_migration_pte(pte_t pte, struct folio *folio)
 	return swp;
 }
 
-/*
- * Unmap the page of a slot unless it has changed since it was isolated. The page
- * table is locked, and the TLB is flushed before that ends.
- */
-static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
-			  pte_t *ptep)
+/* And back, for page @i of @folio. */
+static pte_t cdm_mapped_pte(pte_t swp, struct folio *folio, unsigned int i,
+			    struct vm_area_struct *vma)
 {
-	struct mm_struct *mm = range->vma->vm_mm;
-	unsigned long addr = cdm_slot_addr(range, slot);
-	struct folio *folio = slot->src;
-	pte_t pte = ptep_get(ptep);
+	pte_t pte = mk_pte(folio_page(folio, i), READ_ONCE(vma->vm_page_prot));
+	swp_entry_t entry = pte_to_swp_entry(swp);
 
-	if (!pte_present(pte) || pte_pfn(pte) != folio_pfn(folio))
-		return false;
-	if (!folio_trylock(folio))
-		return false;
-	if (!cdm_is_simple(folio))
-		goto out_unlock;
-	flush_cache_page(range->vma, addr, pte_pfn(pte));
-	pte = ptep_get_and_clear(mm, addr, ptep);
+	if (!is_migration_entry_young(entry))
+		pte = pte_mkold(pte);
+	if (folio_test_dirty(folio) && is_migration_entry_dirty(entry))
+		pte = pte_mkdirty(pte);
+	if (pte_swp_soft_dirty(swp))
+		pte = pte_mksoft_dirty(pte);
+	else
+		pte = pte_clear_soft_dirty(pte);
+	if (is_writable_migration_entry(entry))
+		pte = pte_mkwrite(pte, vma);
+	else if (pte_swp_uffd_wp(swp))
+		pte = pte_mkuffd_wp(pte);
+	return pte;
+}
+
+/* The entry of page @i of a slot; its entries follow each other from @ptep on. */
+static bool cdm_unmap_pte(struct cdm_range *range, struct cdm_slot *slot,
+			  unsigned int i, pte_t *ptep)
+{
+	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
+	struct mm_struct *mm = range->vma->vm_mm;
+	struct folio *folio = slot->src;
+	pte_t pte;
+
+	flush_cache_page(range->vma, addr, folio_pfn(folio) + i);
+	pte = ptep_get_and_clear(mm, addr, ptep + i);
 	/* Pinned pages stay what they are, and where. */
-	if (folio_try_share_anon_rmap_pte(folio, &folio->page)) {
-		set_pte_at(mm, addr, ptep, pte);
-		goto out_unlock;
+	if (folio_try_share_anon_rmap_pte(folio, folio_page(folio, i))) {
+		set_pte_at(mm, addr, ptep + i, pte);
+		return false;
 	}
 	if (pte_dirty(pte) && !folio_test_dirty(folio))
 		folio_set_dirty(folio);
-	set_pte_at(mm, addr, ptep, cdm_migration_pte(pte, folio));
-	atomic_set(&folio->_mapcount, -1);
-	folio_put(folio);	/* of the page table */
+	set_pte_at(mm, addr, ptep + i,
+		   cdm_migration_pte(pte, folio_pfn(folio) + i));
 	return true;
+}
 
-out_unlock:
-	folio_unlock(folio);
-	return false;
+static void cdm_map_pte(struct cdm_range *range, struct cdm_slot *slot,
+			unsigned int i, pte_t *ptep)
+{
+	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
+	struct folio *folio = cdm_slot_folio(slot);
+
+	SetPageAnonExclusive(folio_page(folio, i));
+	set_pte_at(range->vma->vm_mm, addr, ptep + i,
+		   cdm_mapped_pte(ptep_get(ptep + i), folio, i, range->vma));
+	update_mmu_cache(range->vma, addr, ptep + i);
+}
+
+/* All entries of a slot, or none. */
+static bool cdm_unmap_ptes(struct cdm_range *range, struct cdm_slot *slot,
+			   pte_t *ptep)
+{
+	unsigned int i;
+
+	for (i = 0; i < slot->nr_pages; i++) {
+		if (cdm_unmap_pte(range, slot, i, ptep))
+			continue;
+		while (i--)
+			cdm_map_pte(range, slot, i, ptep);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Unmap the folio of a slot unless it has changed since it was isolated. The page
+ * table is locked, and the TLB is flushed before that ends.
+ */
+static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
+			  pte_t *ptep, struct cdm_tally *tally)
+{
+	struct folio *folio = slot->src;
+
+	if (!cdm_maps_all(range, slot->nr, ptep, folio) ||
+	    !folio_trylock(folio))
+		return false;
+	if (!cdm_is_simple(folio) || !cdm_unmap_ptes(range, slot, ptep)) {
+		folio_unlock(folio);
+		return false;
+	}
+	if (folio_test_large(folio)) {
+		folio_remove_rmap_ptes(folio, &folio->page, slot->nr_pages,
+				       range->vma);
+	} else {
+		atomic_set(&folio->_mapcount, -1);
+		cdm_tally(tally, folio_lruvec(folio), -1);
+	}
+	folio_put_refs(folio, slot->nr_pages);	/* of the page table */
+	return true;
 }
 
 static void cdm_range_unmap(struct cdm_range *range)
@@ -357,6 +498,7 @@ static void cdm_range_unmap(struct cdm_range *range)
 	struct mmu_notifier_range notice;
 	struct cdm_tally tally = { };
 	struct cdm_slot *slot;
+	bool unmapped = false;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
 
@@ -368,11 +510,11 @@ static void cdm_range_unmap(struct cdm_range *range)
 		update_hiwater_rss(mm);
 		for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
 			slot->unmapped = slot->dst &&
-				cdm_unmap_one(range, slot, table + slot->nr);
-			if (slot->unmapped)
-				cdm_tally(&tally, folio_lruvec(slot->src), -1);
+				cdm_unmap_one(range, slot, table + slot->nr,
+					      &tally);
+			unmapped |= slot->unmapped;
 		}
-		if (tally.lruvec)
+		if (unmapped)
 			flush_tlb_range(vma, range->start, range->end);
 		pte_unmap_unlock(table, ptl);
 		cdm_tally(&tally, NULL, 0);
@@ -395,6 +537,8 @@ static bool cdm_copy_one(struct cdm_sides *sides, struct folio *dst,
 	dst->mapping = src->mapping;
 	__folio_set_swapbacked(dst);
 	folio_migrate_flags(dst, src);
+	if (folio_test_large(dst))
+		mod_mthp_stat(folio_order(dst), MTHP_STAT_NR_ANON, 1);
 	folio_unlock(dst);
 	return true;
 }
@@ -415,49 +559,41 @@ static void cdm_range_copy(struct cdm_range *range)
 
 /* Step 5: map the copies; and what was not copied, again. */
 
-static pte_t cdm_mapped_pte(pte_t swp, struct folio *folio,
-			    struct vm_area_struct *vma)
+/* Is the entry of page @i of a slot still as we have left it? */
+static bool cdm_is_ours(const struct cdm_slot *slot, unsigned int i, pte_t *ptep)
 {
-	pte_t pte = mk_pte(&folio->page, READ_ONCE(vma->vm_page_prot));
-	swp_entry_t entry = pte_to_swp_entry(swp);
-
-	if (!is_migration_entry_young(entry))
-		pte = pte_mkold(pte);
-	if (folio_test_dirty(folio) && is_migration_entry_dirty(entry))
-		pte = pte_mkdirty(pte);
-	if (pte_swp_soft_dirty(swp))
-		pte = pte_mksoft_dirty(pte);
-	else
-		pte = pte_clear_soft_dirty(pte);
-	if (is_writable_migration_entry(entry))
-		pte = pte_mkwrite(pte, vma);
-	else if (pte_swp_uffd_wp(swp))
-		pte = pte_mkuffd_wp(pte);
-	return pte;
-}
-
-/* Unless somebody has taken the entry away. The page table is locked. */
-static bool cdm_map_one(struct cdm_range *range, const struct cdm_slot *slot,
-			pte_t *ptep)
-{
-	struct folio *folio = cdm_slot_folio(slot);
-	unsigned long addr = cdm_slot_addr(range, slot);
-	pte_t swp = ptep_get(ptep);
+	pte_t swp = ptep_get(ptep + i);
 	swp_entry_t entry;
 
 	if (!is_swap_pte(swp))
 		return false;
 	entry = pte_to_swp_entry(swp);
-	if (!is_migration_entry(entry) ||
-	    swp_offset_pfn(entry) != folio_pfn(slot->src))
-		return false;
-	folio_get(folio);	/* of the page table */
-	SetPageAnonExclusive(&folio->page);
-	atomic_set(&folio->_mapcount, 0);
-	set_pte_at(range->vma->vm_mm, addr, ptep,
-		   cdm_mapped_pte(swp, folio, range->vma));
-	update_mmu_cache(range->vma, addr, ptep);
-	return true;
+	return is_migration_entry(entry) &&
+	       swp_offset_pfn(entry) == folio_pfn(slot->src) + i;
+}
+
+/* The page table is locked. */
+static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
+			pte_t *ptep, struct cdm_tally *tally)
+{
+	unsigned long addr = cdm_slot_addr(range, slot);
+	struct folio *folio = cdm_slot_folio(slot);
+	unsigned int i;
+
+	for (i = 0; i < slot->nr_pages; i++) {
+		if (!cdm_is_ours(slot, i, ptep))
+			continue;
+		folio_get(folio);	/* of the page table */
+		if (folio_test_large(folio)) {
+			folio_add_anon_rmap_pte(folio, folio_page(folio, i),
+						range->vma, addr + i * PAGE_SIZE,
+						RMAP_EXCLUSIVE);
+		} else {
+			atomic_set(&folio->_mapcount, 0);
+			cdm_tally(tally, folio_lruvec(folio), 1);
+		}
+		cdm_map_pte(range, slot, i, ptep);
+	}
 }
 
 static void cdm_range_map(struct cdm_range *range)
@@ -473,10 +609,8 @@ static void cdm_range_map(struct cdm_range *range)
 	if (!table)
 		return;
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
-		if (!slot->unmapped ||
-		    !cdm_map_one(range, slot, table + slot->nr))
-			continue;
-		cdm_tally(&tally, folio_lruvec(cdm_slot_folio(slot)), 1);
+		if (slot->unmapped)
+			cdm_map_one(range, slot, table + slot->nr, &tally);
 	}
 	pte_unmap_unlock(table, ptl);
 	cdm_tally(&tally, NULL, 0);
@@ -493,7 +627,7 @@ static void cdm_range_to_lru(struct cdm_range *range)
 		cdm_lru_add(&lru, cdm_slot_folio(slot));
 	cdm_lru_unlock(&lru);
 	mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
-			    -(long)range->nr);
+			    -(long)range->nr_pages);
 }
 
 /*
@@ -533,7 +667,8 @@ static void cdm_range_free(struct cdm_range *range)
 	unsigned long nr = 0;
 
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
-		if (!slot->copied || !cdm_put_src(slot->src))
+		if (!slot->copied || slot->nr_pages > 1 ||
+		    !cdm_put_src(slot->src))
 			continue;
 		if (nr && &slot->src->page == first + nr &&
 		    !PageHWPoison(first) && !PageHWPoison(first + nr)) {
@@ -553,9 +688,11 @@ static void cdm_range_put(struct cdm_range *range)
 	struct cdm_slot *slot;
 
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
-		if (slot->unmapped && !slot->copied)
+		bool freed = slot->copied && slot->nr_pages == 1;
+
+		if (slot->unmapped && !freed)
 			folio_unlock(slot->src);
-		if (!slot->copied)
+		if (!freed)
 			folio_put(slot->src);
 		if (slot->dst)
 			folio_put(slot->dst);
@@ -565,74 +702,93 @@ static void cdm_range_put(struct cdm_range *range)
 /* Tell the owners, of pages that have stayed together as of one. */
 static void cdm_range_tell(const struct cdm_range *range)
 {
-	const struct cdm_slot *slot, *first = NULL;
+	unsigned long from = 0, to = 0, nr = 0;
+	const struct cdm_slot *slot;
 	struct cdm_sides sides;
-	unsigned long nr = 0;
 
 	cdm_sides_begin(&sides);
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
-		if (nr && slot->copied &&
-		    &slot->src->page == &first->src->page + nr &&
-		    &slot->dst->page == &first->dst->page + nr) {
-			nr++;
+		if (!slot->copied)
+			continue;
+		if (nr && folio_pfn(slot->src) == from + nr &&
+		    folio_pfn(slot->dst) == to + nr) {
+			nr += slot->nr_pages;
 			continue;
 		}
 		if (nr)
-			cdm_moved(&sides, folio_pfn(first->src),
-				  folio_pfn(first->dst), nr);
-		first = slot;
-		nr = slot->copied;
+			cdm_moved(&sides, from, to, nr);
+		from = folio_pfn(slot->src);
+		to = folio_pfn(slot->dst);
+		nr = slot->nr_pages;
 	}
 	if (nr)
-		cdm_moved(&sides, folio_pfn(first->src), folio_pfn(first->dst),
-			  nr);
+		cdm_moved(&sides, from, to, nr);
 	cdm_sides_end(&sides);
+}
+
+static void cdm_note_run(const struct cdm_range *range, unsigned long pfn,
+			 unsigned long nr_pages)
+{
+	if (nr_pages && cdm_node(range->to))
+		cdm_note_placed(pfn, nr_pages, MR_DEVICE);
+	else if (nr_pages)
+		cdm_note_evicted(pfn, nr_pages, MR_DEVICE);
 }
 
 /* Say why they are where they are: of those next to each other at once. */
 static void cdm_range_note(const struct cdm_range *range)
 {
 	bool placed = cdm_node(range->to);
-	const struct cdm_slot *slot;
 	unsigned long pfn = 0, nr = 0;
+	const struct cdm_slot *slot;
 
-	for (slot = range->slots; ; slot++) {
-		bool end = slot == cdm_slots_end(range);
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
 		unsigned long next;
 
-		if (!end && !slot->copied)
+		if (!slot->copied)
 			continue;
-		next = end ? 0 : folio_pfn(placed ? slot->dst : slot->src);
+		next = folio_pfn(placed ? slot->dst : slot->src);
 		if (nr && next == pfn + nr) {
-			nr++;
+			nr += slot->nr_pages;
 			continue;
 		}
-		if (nr && placed)
-			cdm_note_placed(pfn, nr, MR_DEVICE);
-		else if (nr)
-			cdm_note_evicted(pfn, nr, MR_DEVICE);
-		if (end)
-			break;
+		cdm_note_run(range, pfn, nr);
 		pfn = next;
-		nr = 1;
+		nr = slot->nr_pages;
 	}
+	cdm_note_run(range, pfn, nr);
+}
+
+/*
+ * Where there is no single page, there is nothing. But who finds no large folio
+ * may still find small ones: that is for migrate_pages() to split.
+ */
+static int cdm_slot_status(const struct cdm_slot *slot)
+{
+	if (slot->copied)
+		return folio_nid(slot->dst);
+	return slot->dst || slot->nr_pages > 1 ? -EAGAIN : -ENOMEM;
 }
 
 /* What became of each page. */
 static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 {
+	unsigned int i, nr_moved = 0, nr_thps = 0;
 	const struct cdm_slot *slot;
-	unsigned int nr_moved = 0;
 
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		int result = cdm_slot_status(slot);
+
+		for (i = 0; i < slot->nr_pages; i++)
+			status[slot->nr + i] = result;
 		if (slot->copied) {
-			status[slot->nr] = folio_nid(slot->dst);
-			nr_moved++;
-		} else if (!slot->dst) {
-			status[slot->nr] = -ENOMEM;
+			nr_moved += slot->nr_pages;
+			nr_thps += slot->nr_pages == HPAGE_PMD_NR;
 		}
 	}
 	count_vm_events(PGMIGRATE_SUCCESS, nr_moved);
+	if (nr_thps)
+		count_vm_events(THP_MIGRATION_SUCCESS, nr_thps);
 	return nr_moved;
 }
 

@@ -54,8 +54,8 @@ static bool area_place(struct area *area)
 	return cdm_move(area->addr, area->size, area->from) == area->nr;
 }
 
-/* Simple pages, in several page tables, neither from nor to the end of one. */
-static bool area_map(struct area *area, size_t size)
+/* Address space, in several page tables, neither from nor to the end of one. */
+static bool area_reserve(struct area *area, size_t size)
 {
 	char *addr = cdm_map(size + 2 * HPAGE);
 
@@ -65,8 +65,50 @@ static bool area_map(struct area *area, size_t size)
 	area->addr = addr + ODD * PAGE;
 	area->size = size;
 	area->nr = size / PAGE;
+	return true;
+}
+
+static bool area_map(struct area *area, size_t size)
+{
+	if (!area_reserve(area, size))
+		return false;
 	cdm_fill(area->addr, size, SEED);
 	return area_place(area);
+}
+
+/* Pages of the area that are part of a large folio. */
+static long large_pages(const struct area *area)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	long nr = 0;
+
+	frames(area->addr, area->size, is);
+	for (long i = 0; i < area->nr; i++) {
+		__u64 flags = 0;
+
+		if (pread(fd, &flags, 8, (is[i] & FRAME_MASK) * 8) == 8)
+			nr += (flags & KPF_COMPOUND) != 0;
+	}
+	close(fd);
+	return nr;
+}
+
+/* Folios of 64 KiB, born on that node, from the first @size bytes on. */
+static bool area_enlarge(struct area *area, size_t size)
+{
+	if (cdm_write(MTHP "enabled", "madvise") ||
+	    madvise(area->addr, size, MADV_HUGEPAGE) ||
+	    cdm_mbind(area->addr, size, MPOL_BIND, 1UL << area->from, 0))
+		return false;
+	cdm_fill(area->addr, size, SEED);
+	return !cdm_mbind(area->addr, size, MPOL_DEFAULT, 0, 0) &&
+	       cdm_pages_on(area->addr, area->size, area->from) == area->nr &&
+	       large_pages(area) > size / PAGE * 3 / 4;
+}
+
+static bool area_map_large(struct area *area, size_t size)
+{
+	return area_reserve(area, size) && area_enlarge(area, size);
 }
 
 static int area_move(const struct area *area)
@@ -176,11 +218,14 @@ FIXTURE(exact) {
 
 FIXTURE_VARIANT(exact) {
 	bool to_ram;
+	bool large;
 	bool mixed;
 };
 
 FIXTURE_VARIANT_ADD(exact, simple_to_device) {};
 FIXTURE_VARIANT_ADD(exact, simple_to_ram) { .to_ram = true };
+FIXTURE_VARIANT_ADD(exact, large_to_device) { .large = true };
+FIXTURE_VARIANT_ADD(exact, large_to_ram) { .to_ram = true, .large = true };
 FIXTURE_VARIANT_ADD(exact, mixed_to_device) { .mixed = true };
 FIXTURE_VARIANT_ADD(exact, mixed_to_ram) { .to_ram = true, .mixed = true };
 
@@ -243,7 +288,10 @@ FIXTURE_SETUP(exact)
 	ASSERT_EQ(0, cdm_reset());
 	ASSERT_EQ(0, cdm_cgroup_create(CGROUP));
 	ASSERT_EQ(0, cdm_cgroup_enter(CGROUP));
+	if (variant->large && access(MTHP "enabled", W_OK))
+		SKIP(return, "no folios of 64 KiB");
 	ASSERT_TRUE(variant->mixed ? area_mix(area, &self->child) :
+		    variant->large ? area_map_large(area, SIZE) :
 		    area_map(area, SIZE));
 	/* What it takes to move is there then, and nothing is moved yet. */
 	area_turn(area);
@@ -1009,45 +1057,44 @@ TEST_F(way, holes)
 	}
 }
 
-/* Pages of the area that are part of a large folio. */
-static long large_pages(const struct area *area)
+struct large {
+	long anon;		/* folios of 64 KiB that there are, */
+	long split;		/* were split, */
+	long deferred;		/* or are to be */
+};
+
+static void read_large(struct large *large)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY);
-	long nr = 0;
-
-	frames(area->addr, area->size, is);
-	for (long i = 0; i < area->nr; i++) {
-		__u64 flags = 0;
-
-		if (pread(fd, &flags, 8, (is[i] & FRAME_MASK) * 8) == 8)
-			nr += (flags & KPF_COMPOUND) != 0;
-	}
-	close(fd);
-	return nr;
+	large->anon = cdm_read_long(MTHP "stats/nr_anon");
+	large->split = cdm_read_long(MTHP "stats/split");
+	large->deferred = cdm_read_long(MTHP "stats/split_deferred");
 }
 
-/* Half of it in folios of 64 KiB, which move as such. */
+/* Half of it in folios of 64 KiB, which move as such, as often as you like. */
 TEST_F(way, large_folios)
 {
 	struct area *area = &self->area;
 	size_t half = area->size / 2;
+	struct large large, now;
 	long nr;
 
 	if (cdm_write(MTHP "enabled", "madvise"))
 		SKIP(return, "no folios of 64 KiB");
 	ASSERT_EQ(0, madvise(area->addr, half, MADV_DONTNEED));
-	ASSERT_EQ(0, madvise(area->addr, half, MADV_HUGEPAGE));
-	/* Born there: one that has moved before may be split by the next move. */
-	ASSERT_EQ(0, cdm_mbind(area->addr, half, MPOL_BIND, 1UL << area->from,
-			       0));
-	cdm_fill(area->addr, half, SEED);
-	ASSERT_EQ(area->nr, cdm_pages_on(area->addr, area->size, area->from));
+	ASSERT_TRUE(area_enlarge(area, half));
 	nr = large_pages(area);
-	EXPECT_LT(0, nr);
-	EXPECT_EQ(0, area_move(area));
-	EXPECT_TRUE(area_moved(area));
-	EXPECT_EQ(nr, large_pages(area));
-	EXPECT_EQ(0, area_wrong(area));
+	read_large(&large);
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(0, area_move(area));
+		EXPECT_TRUE(area_moved(area));
+		EXPECT_EQ(nr, large_pages(area));
+		EXPECT_EQ(0, area_wrong(area));
+		area_turn(area);
+	}
+	read_large(&now);
+	EXPECT_EQ(large.split, now.split);
+	EXPECT_EQ(large.deferred, now.deferred);
+	EXPECT_EQ(large.anon, now.anon);
 }
 
 /* A huge page of which half is unmapped, and one that is mapped by pages. */
@@ -1555,10 +1602,28 @@ static void *pageout_fn(void *arg)
 
 FIXTURE_VARIANT(race) {
 	void *(*fn[4])(void *arg);
+	bool large;
 	bool swap;
 };
 
 FIXTURE_VARIANT_ADD(race, writers) { .fn = { writer_fn, writer_fn } };
+FIXTURE_VARIANT_ADD(race, large_writers) {
+	.fn = { writer_fn, writer_fn }, .large = true,
+};
+
+FIXTURE_VARIANT_ADD(race, large_dontneed) {
+	.fn = { dontneed_fn, writer_fn }, .large = true,
+};
+
+FIXTURE_VARIANT_ADD(race, large_mremap) {
+	.fn = { mremap_fn, writer_fn }, .large = true,
+};
+
+FIXTURE_VARIANT_ADD(race, large_all) {
+	.fn = { pageout_fn, fork_fn, mem_writer_fn, dontneed_fn },
+	.large = true, .swap = true,
+};
+
 FIXTURE_VARIANT_ADD(race, proc_mem) {
 	.fn = { mem_writer_fn, mem_reader_fn, writer_fn },
 };
@@ -1587,7 +1652,10 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(0, cdm_reset());
 	if (variant->swap && cdm_swap_on(64))
 		SKIP(return, "no swap in compressed RAM");
-	ASSERT_TRUE(area_map(&self->area, SIZE));
+	if (variant->large && access(MTHP "enabled", W_OK))
+		SKIP(return, "no folios of 64 KiB");
+	ASSERT_TRUE(variant->large ? area_map_large(&self->area, SIZE) :
+		    area_map(&self->area, SIZE));
 }
 
 FIXTURE_TEARDOWN(race)
