@@ -151,7 +151,8 @@ enum cdm_test_engine {
 	CDM_TEST_ENGINE_NONE,
 	CDM_TEST_ENGINE_WORKS,
 	CDM_TEST_ENGINE_FAILS,	/* half way */
-	CDM_TEST_ENGINE_POISON,	/* cannot read what it is to copy */
+	CDM_TEST_ENGINE_POISON,	/* cannot read what it is to copy, */
+	CDM_TEST_ENGINE_SPOTS,	/* or, of each 8 page frames, the fourth */
 	CDM_TEST_ENGINE_NR,
 };
 
@@ -162,7 +163,8 @@ struct cdm_test_events {
 	__u64 nr_moved_in;	/* out: pages, as all below */
 	__u64 nr_moved_out;
 	__u64 nr_failed;
-	__u64 nr_copied;	/* by the engine */
+	__u64 nr_copied;	/* by the engine, */
+	__u64 nr_batches;	/* in so many calls */
 };
 
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)

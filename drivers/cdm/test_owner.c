@@ -26,7 +26,7 @@ struct cdm_test_blocks {
 };
 
 static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
-static atomic_long_t cdm_test_failed, cdm_test_copied;
+static atomic_long_t cdm_test_failed, cdm_test_copied, cdm_test_batches;
 static unsigned int cdm_test_engine;
 
 static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
@@ -45,18 +45,57 @@ static void cdm_test_page_failed(void *data, unsigned long pfn)
 	atomic_long_inc(&cdm_test_failed);
 }
 
-static int cdm_test_copy(void *data, struct folio *dst, struct folio *src)
+static void cdm_test_copy_segments(const struct cdm_segment *segments,
+				   unsigned int nr)
 {
+	unsigned long i;
+
+	for (; nr--; segments++) {
+		for (i = 0; i < segments->nr_pages; i++)
+			copy_highpage(pfn_to_page(segments->to + i),
+				      pfn_to_page(segments->from + i));
+	}
+}
+
+static bool cdm_test_has_spot(const struct cdm_segment *segments,
+			      unsigned int nr)
+{
+	unsigned long i;
+
+	for (; nr--; segments++) {
+		for (i = 0; i < segments->nr_pages; i++) {
+			if ((segments->from + i) % 8 == 3)
+				return true;
+		}
+	}
+	return false;
+}
+
+static int cdm_test_copy(void *data, const struct cdm_segment *segments,
+			 unsigned int nr)
+{
+	unsigned long nr_pages = 0;
+	unsigned int i;
+
 	switch (READ_ONCE(cdm_test_engine)) {
 	case CDM_TEST_ENGINE_WORKS:
-		atomic_long_add(folio_nr_pages(src), &cdm_test_copied);
-		return folio_mc_copy(dst, src);
+		cdm_test_copy_segments(segments, nr);
+		for (i = 0; i < nr; i++)
+			nr_pages += segments[i].nr_pages;
+		atomic_long_add(nr_pages, &cdm_test_copied);
+		atomic_long_inc(&cdm_test_batches);
+		return 0;
 	case CDM_TEST_ENGINE_FAILS:
 		/* Not without leaving half of it behind. */
-		copy_highpage(folio_page(dst, 0), folio_page(src, 0));
+		cdm_test_copy_segments(segments, nr - nr / 2);
 		return -EIO;
 	case CDM_TEST_ENGINE_POISON:
 		return -EHWPOISON;
+	case CDM_TEST_ENGINE_SPOTS:
+		if (cdm_test_has_spot(segments, nr))
+			return -EHWPOISON;
+		cdm_test_copy_segments(segments, nr);
+		return 0;
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -81,6 +120,7 @@ static long cdm_test_ioc_events(void __user *arg)
 	events.nr_moved_out = atomic_long_read(&cdm_test_moved_out);
 	events.nr_failed = atomic_long_read(&cdm_test_failed);
 	events.nr_copied = atomic_long_read(&cdm_test_copied);
+	events.nr_batches = atomic_long_read(&cdm_test_batches);
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
 }
 

@@ -55,6 +55,18 @@ cdm_evacuation_left(const struct cdm_evacuation *evac)
 }
 
 /**
+ * struct cdm_segment - pages next to each other, to be copied
+ * @from: the first page frame
+ * @to: the one it is copied to
+ * @nr_pages: how many
+ */
+struct cdm_segment {
+	unsigned long from;
+	unsigned long to;
+	unsigned long nr_pages;
+};
+
+/**
  * struct cdm_ops - what the owner of device memory can do and wants to know
  * @moved: @nr_pages pages, one folio or several next to each other, have moved
  *	from page frame @from to @to, one or both of which are in the owner's
@@ -64,11 +76,12 @@ cdm_evacuation_left(const struct cdm_evacuation *evac)
  * @failed: the page frame @pfn has failed and is not used again (memory
  *	failure). Called in process context, from where the failure is handled;
  *	may sleep, but not take folio locks or free pages.
- * @copy: copy the folio @src to @dst, of the same size, one or both of which are
- *	in the owner's memory, and return when that is done. An error makes the
- *	CPU copy; %-EHWPOISON says that @src cannot be read, and the folio stays
- *	where it is. May sleep.
- * @copy_min: smallest folio worth @copy, in bytes
+ * @copy: copy @nr segments, of which one side or both are in the owner's memory,
+ *	and return when that is done. An error makes the CPU copy all of them.
+ *	%-EHWPOISON says that something cannot be read; each folio is then asked
+ *	for on its own, and one for which that is the answer again stays where
+ *	it is. May sleep, but not wait for folio locks or allocate with I/O.
+ * @copy_min: the least that is worth @copy, in bytes of all segments
  *
  * All are optional, and are called with the data of cdm_register_memory(). None
  * is called any more once cdm_unregister_memory() has succeeded.
@@ -77,7 +90,8 @@ struct cdm_ops {
 	void (*moved)(void *data, unsigned long from, unsigned long to,
 		      unsigned long nr_pages);
 	void (*failed)(void *data, unsigned long pfn);
-	int (*copy)(void *data, struct folio *dst, struct folio *src);
+	int (*copy)(void *data, const struct cdm_segment *segments,
+		    unsigned int nr);
 	size_t copy_min;
 };
 

@@ -16,7 +16,7 @@
 struct cdm_evacuation;
 struct cdm_loss;
 struct cdm_ops;
-struct cdm_slot;
+struct cdm_segment;
 struct device;
 struct mempolicy;
 struct resource;
@@ -110,11 +110,43 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 
 bool cdm_in_place(int node, int nid);
 
+/* Where pages move from and to, while the owners cannot go. */
+struct cdm_sides {
+	int idx;
+	unsigned long from_section;
+	unsigned long to_section;
+	struct cdm_memory *from;
+	struct cdm_memory *to;
+};
+
+/* A folio on its way. */
+struct cdm_slot {
+	struct folio *src;
+	struct folio *dst;	/* NULL if there is no memory for it */
+	unsigned short nr;	/* of its first page in the range */
+	unsigned short nr_pages;
+	bool unmapped;
+	bool copied;
+};
+
+/* The entry of a page, before and while it is on its way. */
+struct cdm_entry {
+	pte_t was;
+	pte_t is;
+};
+
+/* What a batch needs: an element for each page. */
+struct cdm_scratch {
+	struct cdm_slot *slots;
+	struct cdm_entry *entries;
+	struct cdm_segment *segments;
+	int *status;
+};
+
 /* range.c */
-struct cdm_slot *cdm_slots_alloc(unsigned long nr_pages);
 unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
-			     unsigned int nr_pages, int nid, int *status,
-			     struct cdm_slot *slots);
+			     unsigned int nr_pages, int nid,
+			     const struct cdm_scratch *scratch);
 
 /* evict.c */
 struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
@@ -130,19 +162,14 @@ void cdm_lose_range(const struct range *range, struct cdm_loss *loss);
 /* owner.c */
 void cdm_owner_leave(struct cdm_memory *mem);
 
-/* Where pages move from and to, while the owners cannot go. */
-struct cdm_sides {
-	int idx;
-	unsigned long from_section;
-	unsigned long to_section;
-	struct cdm_memory *from;
-	struct cdm_memory *to;
-};
-
 /* notify.c */
 void cdm_sides_begin(struct cdm_sides *sides);
 void cdm_sides_end(struct cdm_sides *sides);
-int cdm_copy(struct cdm_sides *sides, struct folio *dst, struct folio *src);
+struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
+			      unsigned long to);
+bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages);
+int cdm_copy_by_engine(struct cdm_memory *mem,
+		       const struct cdm_segment *segments, unsigned int nr);
 void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 	       unsigned long nr_pages);
 void cdm_ops_drain(void);
@@ -153,6 +180,30 @@ void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
+
+/* Pages that follow each other are mostly in the same sections. */
+static inline void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
+				  unsigned long to)
+{
+	if (sides->from_section != pfn_to_section_nr(from)) {
+		sides->from_section = pfn_to_section_nr(from);
+		sides->from = cdm_memory_of(from);
+	}
+	if (sides->to_section != pfn_to_section_nr(to)) {
+		sides->to_section = pfn_to_section_nr(to);
+		sides->to = cdm_memory_of(to);
+	}
+}
+
+/* Then what has been read there, or written, is worth nothing. */
+static inline bool cdm_is_lost(struct cdm_sides *sides, unsigned long from,
+			       unsigned long to)
+{
+	cdm_sides_find(sides, from, to);
+	return (sides->from && READ_ONCE(sides->from->lost)) ||
+	       (sides->to && READ_ONCE(sides->to->lost));
+}
+
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
 void cdm_note_evicted(unsigned long from, unsigned long nr_pages,
 		      enum migrate_reason reason);

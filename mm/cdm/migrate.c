@@ -200,6 +200,16 @@ static int cdm_migrate_any(struct mm_struct *mm, unsigned long start,
 	return collect.error;
 }
 
+/* Has anything been left to the general way? */
+static bool cdm_is_undecided(const int *status, unsigned int nr_pages)
+{
+	while (nr_pages--) {
+		if (*status++ == -EAGAIN)
+			return true;
+	}
+	return false;
+}
+
 static bool cdm_is_left(int status)
 {
 	return status < 0 && status != -ENOENT && status != -EFAULT;
@@ -216,22 +226,22 @@ static unsigned int cdm_count_left(const int *status, unsigned int nr_pages)
 }
 
 /*
- * Migrate up to CDM_BATCH pages and set @status. Returns how many present
+ * Migrate up to CDM_BATCH pages and set their status. Returns how many present
  * pages are not where they should be.
  */
 static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 				      unsigned int nr_pages, int nid,
-				      int *status, struct cdm_slot *slots)
+				      const struct cdm_scratch *scratch)
 {
-	unsigned int nr_simple, nr_moved = 0, nr_left;
+	unsigned int nr_simple, nr_moved = 0, nr_left = 0;
 	int ret = 0;
 
-	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, status, slots);
-	nr_left = nr_simple == nr_pages ? 0 : cdm_count_left(status, nr_pages);
-	if (nr_left) {
-		ret = cdm_migrate_any(mm, start, nr_pages, nid, status,
-				      &nr_moved);
-		nr_left = cdm_count_left(status, nr_pages);
+	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, scratch);
+	if (nr_simple < nr_pages) {
+		if (cdm_is_undecided(scratch->status, nr_pages))
+			ret = cdm_migrate_any(mm, start, nr_pages, nid,
+					      scratch->status, &nr_moved);
+		nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
 	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
 			  ret);
@@ -287,11 +297,11 @@ static unsigned int cdm_batch_pages(unsigned long addr, unsigned long nr_pages)
 	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
 }
 
+/* Returns how many pages are left, at most INT_MAX, or an errno. */
 static int cdm_migrate_batches(const struct cdm_migration *migration,
-			       int *status, struct cdm_slot *slots,
-			       unsigned long *nr_left)
+			       const struct cdm_scratch *scratch)
 {
-	unsigned long nr_pages = migration->size >> PAGE_SHIFT;
+	unsigned long nr_left = 0, nr_pages = migration->size >> PAGE_SHIFT;
 	unsigned long done, addr = migration->start;
 	unsigned int nr;
 	int ret;
@@ -301,22 +311,61 @@ static int cdm_migrate_batches(const struct cdm_migration *migration,
 		ret = cdm_migrate_stop(migration);
 		if (ret)
 			return ret;
-		*nr_left += cdm_migrate_batch(migration->mm, addr, nr,
-					      migration->nid, status, slots);
+		nr_left += cdm_migrate_batch(migration->mm, addr, nr,
+					     migration->nid, scratch);
 		if (migration->status)
-			memcpy(migration->status + done, status,
-			       nr * sizeof(*status));
+			memcpy(migration->status + done, scratch->status,
+			       nr * sizeof(*scratch->status));
 		cond_resched();
 	}
-	return 0;
+	return min(nr_left, INT_MAX);
+}
+
+/* So few that it would cost more to allocate what they need. */
+#define CDM_FEW		8
+
+static int cdm_migrate_few(const struct cdm_migration *migration)
+{
+	struct cdm_segment segments[CDM_FEW];
+	struct cdm_entry entries[CDM_FEW];
+	struct cdm_slot slots[CDM_FEW];
+	int status[CDM_FEW];
+	const struct cdm_scratch scratch = {
+		.slots = slots,
+		.entries = entries,
+		.segments = segments,
+		.status = status,
+	};
+
+	return cdm_migrate_batches(migration, &scratch);
+}
+
+static int cdm_migrate_many(const struct cdm_migration *migration)
+{
+	struct cdm_scratch scratch = {
+		.slots = kmalloc_array(CDM_BATCH, sizeof(*scratch.slots),
+				       GFP_KERNEL),
+		.entries = kmalloc_array(CDM_BATCH, sizeof(*scratch.entries),
+					 GFP_KERNEL),
+		.segments = kmalloc_array(CDM_BATCH, sizeof(*scratch.segments),
+					  GFP_KERNEL),
+		.status = kmalloc_array(CDM_BATCH, sizeof(*scratch.status),
+					GFP_KERNEL),
+	};
+	int ret = -ENOMEM;
+
+	if (scratch.slots && scratch.entries && scratch.segments &&
+	    scratch.status)
+		ret = cdm_migrate_batches(migration, &scratch);
+	kfree(scratch.slots);
+	kfree(scratch.entries);
+	kfree(scratch.segments);
+	kfree(scratch.status);
+	return ret;
 }
 
 static int cdm_migrate(const struct cdm_migration *migration)
 {
-	unsigned long nr_pages = migration->size >> PAGE_SHIFT;
-	unsigned long nr_left = 0;
-	struct cdm_slot *slots;
-	int *status;
 	int ret;
 
 	ret = cdm_check_range(migration->mm, migration->start, migration->size);
@@ -326,17 +375,10 @@ static int cdm_migrate(const struct cdm_migration *migration)
 	if (ret)
 		return ret;
 
-	status = kmalloc_array(min(nr_pages, CDM_BATCH), sizeof(*status),
-			       GFP_KERNEL);
-	slots = cdm_slots_alloc(nr_pages);
-	ret = -ENOMEM;
-	if (status && slots) {
-		lru_add_drain();
-		ret = cdm_migrate_batches(migration, status, slots, &nr_left);
-	}
-	kfree(slots);
-	kfree(status);
-	return ret ?: min(nr_left, INT_MAX);
+	lru_add_drain();
+	if (migration->size <= CDM_FEW * PAGE_SIZE)
+		return cdm_migrate_few(migration);
+	return cdm_migrate_many(migration);
 }
 
 /**

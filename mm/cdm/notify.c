@@ -47,19 +47,6 @@ void cdm_sides_end(struct cdm_sides *sides)
 	srcu_read_unlock(&cdm_ops_srcu, sides->idx);
 }
 
-static void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
-			   unsigned long to)
-{
-	if (sides->from_section != pfn_to_section_nr(from)) {
-		sides->from_section = pfn_to_section_nr(from);
-		sides->from = cdm_memory_of(from);
-	}
-	if (sides->to_section != pfn_to_section_nr(to)) {
-		sides->to_section = pfn_to_section_nr(to);
-		sides->to = cdm_memory_of(to);
-	}
-}
-
 static void cdm_tell_moved(struct cdm_memory *mem, unsigned long from,
 			   unsigned long to, unsigned long nr_pages)
 {
@@ -77,49 +64,60 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 		cdm_tell_moved(sides->to, from, to, nr_pages);
 }
 
-static bool cdm_is_lost(const struct cdm_memory *mem)
+static bool cdm_has_engine(const struct cdm_memory *mem)
 {
-	return mem && READ_ONCE(mem->lost);
-}
-
-/* The copy engine of @mem, if it has one that is worth it, or -EOPNOTSUPP. */
-static int cdm_copy_by(struct cdm_memory *mem, struct folio *dst,
-		       struct folio *src)
-{
-	if (!mem || !mem->ops || !mem->ops->copy ||
-	    folio_size(src) < mem->ops->copy_min)
-		return -EOPNOTSUPP;
-	return mem->ops->copy(mem->data, dst, src);
+	return mem && mem->ops && mem->ops->copy;
 }
 
 /*
- * Copy a folio that is to be migrated to or from device memory: by the engine of
- * the one side, else of the other, else by the CPU. What is lost is not copied.
+ * The memory whose owner can copy @from to @to: of the one side, else of the other,
+ * or NULL.
  */
-int cdm_copy(struct cdm_sides *sides, struct folio *dst, struct folio *src)
+struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
+			      unsigned long to)
 {
-	int ret;
-
-	cdm_sides_find(sides, folio_pfn(src), folio_pfn(dst));
-	if (cdm_is_lost(sides->from) || cdm_is_lost(sides->to))
-		return -EHWPOISON;
-	ret = cdm_copy_by(sides->from, dst, src);
-	if (ret && ret != -EHWPOISON)
-		ret = cdm_copy_by(sides->to, dst, src);
-	if (!ret || ret == -EHWPOISON)
-		return ret;
-	if (folio_test_large(src))
-		return folio_mc_copy(dst, src);
-	return copy_mc_highpage(&dst->page, &src->page) ? -EHWPOISON : 0;
+	cdm_sides_find(sides, from, to);
+	if (cdm_has_engine(sides->from))
+		return sides->from;
+	return cdm_has_engine(sides->to) ? sides->to : NULL;
 }
 
+/* Is it worth asking the engine of @mem for? */
+bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages)
+{
+	return mem && nr_pages * PAGE_SIZE >= mem->ops->copy_min;
+}
+
+/*
+ * Returns 0, -EHWPOISON if something cannot be read, or another errno if the CPU
+ * should copy all of it.
+ */
+int cdm_copy_by_engine(struct cdm_memory *mem,
+		       const struct cdm_segment *segments, unsigned int nr)
+{
+	return mem->ops->copy(mem->data, segments, nr);
+}
+
+/* Copy a folio that is to be migrated. What is lost is not copied. */
 int __cdm_copy_folio(struct folio *dst, struct folio *src)
 {
+	const struct cdm_segment segment = {
+		.from = folio_pfn(src),
+		.to = folio_pfn(dst),
+		.nr_pages = folio_nr_pages(src),
+	};
+	int ret = -EOPNOTSUPP;
 	struct cdm_sides sides;
-	int ret;
+	struct cdm_memory *mem;
 
 	cdm_sides_begin(&sides);
-	ret = cdm_copy(&sides, dst, src);
+	mem = cdm_engine(&sides, segment.from, segment.to);
+	if (cdm_engine_wants(mem, segment.nr_pages))
+		ret = cdm_copy_by_engine(mem, &segment, 1);
+	if (ret && ret != -EHWPOISON)
+		ret = folio_mc_copy(dst, src);
+	if (cdm_is_lost(&sides, segment.from, segment.to))
+		ret = -EHWPOISON;
 	cdm_sides_end(&sides);
 	return ret;
 }

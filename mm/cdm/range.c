@@ -13,7 +13,9 @@
  *
  * Whatever is not so simple is left to migrate_pages().
  */
+#include <linux/cdm-driver.h>
 #include <linux/cdm.h>
+#include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -50,16 +52,9 @@ struct cdm_range {
 	unsigned int nr;	/* of slots, */
 	unsigned int nr_pages;	/* and of pages in them */
 	struct cdm_slot *slots;
-};
-
-/* A folio on its way. */
-struct cdm_slot {
-	struct folio *src;
-	struct folio *dst;	/* NULL if there is no memory for it */
-	unsigned short nr;	/* of its first page in the range */
-	unsigned short nr_pages;
-	bool unmapped;
-	bool copied;
+	struct cdm_entry *entries;
+	struct cdm_segment *segments;
+	struct cdm_sides sides;
 };
 
 static struct cdm_slot *cdm_slots_end(const struct cdm_range *range)
@@ -109,14 +104,15 @@ static bool cdm_is_simple(const struct folio *folio)
 	return !atomic_read(&page->_mapcount);
 }
 
-/* Are all pages of @folio mapped one after the other, from @pte on? */
-static bool cdm_maps_all(const struct cdm_range *range, unsigned int nr,
-			 pte_t *pte, struct folio *folio)
+/*
+ * Are all pages of @folio mapped one after the other, from @pte on? Inline, like
+ * what else does something for each page, so that no loops are left for one page.
+ */
+static __always_inline bool
+cdm_maps_all(pte_t *pte, struct folio *folio, unsigned int nr_pages)
 {
-	long i, nr_pages = folio_nr_pages(folio);
+	unsigned int i;
 
-	if (nr + nr_pages > (range->end - range->start) / PAGE_SIZE)
-		return false;
 	for (i = 0; i < nr_pages; i++) {
 		pte_t entry = ptep_get(pte + i);
 
@@ -133,15 +129,20 @@ struct cdm_tally {
 	int nr_mapped;
 };
 
-static void cdm_tally(struct cdm_tally *tally, struct lruvec *lruvec, int nr)
+static void cdm_tell_tally(struct cdm_tally *tally)
 {
-	if (tally->lruvec != lruvec) {
-		if (tally->nr_mapped)
-			mod_lruvec_state(tally->lruvec, NR_ANON_MAPPED,
-					 tally->nr_mapped);
-		tally->nr_mapped = 0;
-		tally->lruvec = lruvec;
-	}
+	if (tally->nr_mapped)
+		mod_lruvec_state(tally->lruvec, NR_ANON_MAPPED,
+				 tally->nr_mapped);
+	tally->nr_mapped = 0;
+}
+
+static __always_inline void
+cdm_tally(struct cdm_tally *tally, struct lruvec *lruvec, int nr)
+{
+	if (tally->lruvec != lruvec)
+		cdm_tell_tally(tally);
+	tally->lruvec = lruvec;
 	tally->nr_mapped += nr;
 }
 
@@ -241,6 +242,18 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 	return nid == range->from;
 }
 
+static bool cdm_range_has_all(const struct cdm_range *range, unsigned int nr,
+			      pte_t *pte, struct folio *folio)
+{
+	unsigned int nr_pages;
+
+	if (likely(!folio_test_large(folio)))
+		return true;
+	nr_pages = folio_nr_pages(folio);
+	return nr + nr_pages <= (range->end - range->start) / PAGE_SIZE &&
+	       cdm_maps_all(pte, folio, nr_pages);
+}
+
 /*
  * What to do with the page that is mapped by @pte, and perhaps with some after it:
  * @nr_pages says how many. -EAGAIN is for migrate_pages() to look at.
@@ -262,7 +275,8 @@ static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
 	if (cdm_in_place(folio_nid(folio), range->nid))
 		return folio_nid(folio);
 	if (!cdm_range_wants(range, folio) ||
-	    !cdm_maps_all(range, nr, pte, folio) || !cdm_isolate(folio, lru))
+	    !cdm_range_has_all(range, nr, pte, folio) ||
+	    !cdm_isolate(folio, lru))
 		return -EAGAIN;
 	*nr_pages = folio_nr_pages(folio);
 	range->slots[range->nr++] = (struct cdm_slot) {
@@ -369,6 +383,15 @@ static void cdm_range_alloc(struct cdm_range *range)
 
 /* Step 3: unmap them. */
 
+/*
+ * Unless something has happened to the entry meanwhile, the page is mapped as it
+ * was. What is only to give a hint when it is touched has served its time.
+ */
+static bool cdm_is_restorable(struct cdm_entry entry, pte_t *ptep)
+{
+	return pte_same(ptep_get(ptep), entry.is) && !pte_protnone(entry.was);
+}
+
 /* The entry of a page that is on its way, with all that @pte says. */
 static pte_t cdm_migration_pte(pte_t pte, unsigned long pfn)
 {
@@ -414,10 +437,12 @@ static pte_t cdm_mapped_pte(pte_t swp, struct folio *folio, unsigned int i,
 }
 
 /* The entry of page @i of a slot; its entries follow each other from @ptep on. */
-static bool cdm_unmap_pte(struct cdm_range *range, struct cdm_slot *slot,
-			  unsigned int i, pte_t *ptep)
+static __always_inline bool
+cdm_unmap_pte(struct cdm_range *range, struct cdm_slot *slot, unsigned int i,
+	      pte_t *ptep)
 {
 	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
+	struct cdm_entry *entry = &range->entries[slot->nr + i];
 	struct mm_struct *mm = range->vma->vm_mm;
 	struct folio *folio = slot->src;
 	pte_t pte;
@@ -431,30 +456,38 @@ static bool cdm_unmap_pte(struct cdm_range *range, struct cdm_slot *slot,
 	}
 	if (pte_dirty(pte) && !folio_test_dirty(folio))
 		folio_set_dirty(folio);
-	set_pte_at(mm, addr, ptep + i,
-		   cdm_migration_pte(pte, folio_pfn(folio) + i));
+	entry->was = pte;
+	entry->is = cdm_migration_pte(pte, folio_pfn(folio) + i);
+	set_pte_at(mm, addr, ptep + i, entry->is);
 	return true;
 }
 
-static void cdm_map_pte(struct cdm_range *range, struct cdm_slot *slot,
-			unsigned int i, pte_t *ptep)
+static __always_inline void
+cdm_map_pte(struct cdm_range *range, struct cdm_slot *slot, unsigned int i,
+	    pte_t *ptep)
 {
 	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
+	struct cdm_entry entry = range->entries[slot->nr + i];
 	struct folio *folio = cdm_slot_folio(slot);
+	pte_t pte;
 
+	if (likely(cdm_is_restorable(entry, ptep + i)))
+		pte = pfn_pte(folio_pfn(folio) + i, pte_pgprot(entry.was));
+	else
+		pte = cdm_mapped_pte(ptep_get(ptep + i), folio, i, range->vma);
 	SetPageAnonExclusive(folio_page(folio, i));
-	set_pte_at(range->vma->vm_mm, addr, ptep + i,
-		   cdm_mapped_pte(ptep_get(ptep + i), folio, i, range->vma));
+	set_pte_at(range->vma->vm_mm, addr, ptep + i, pte);
 	update_mmu_cache(range->vma, addr, ptep + i);
 }
 
 /* All entries of a slot, or none. */
-static bool cdm_unmap_ptes(struct cdm_range *range, struct cdm_slot *slot,
-			   pte_t *ptep)
+static __always_inline bool
+cdm_unmap_ptes(struct cdm_range *range, struct cdm_slot *slot, pte_t *ptep,
+	       unsigned int nr_pages)
 {
 	unsigned int i;
 
-	for (i = 0; i < slot->nr_pages; i++) {
+	for (i = 0; i < nr_pages; i++) {
 		if (cdm_unmap_pte(range, slot, i, ptep))
 			continue;
 		while (i--)
@@ -468,27 +501,36 @@ static bool cdm_unmap_ptes(struct cdm_range *range, struct cdm_slot *slot,
  * Unmap the folio of a slot unless it has changed since it was isolated. The page
  * table is locked, and the TLB is flushed before that ends.
  */
-static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
-			  pte_t *ptep, struct cdm_tally *tally)
+static __always_inline bool
+cdm_unmap_folio(struct cdm_range *range, struct cdm_slot *slot, pte_t *ptep,
+		struct cdm_tally *tally, unsigned int nr_pages)
 {
 	struct folio *folio = slot->src;
 
-	if (!cdm_maps_all(range, slot->nr, ptep, folio) ||
-	    !folio_trylock(folio))
+	if (!cdm_maps_all(ptep, folio, nr_pages) || !folio_trylock(folio))
 		return false;
-	if (!cdm_is_simple(folio) || !cdm_unmap_ptes(range, slot, ptep)) {
+	if (!cdm_is_simple(folio) ||
+	    !cdm_unmap_ptes(range, slot, ptep, nr_pages)) {
 		folio_unlock(folio);
 		return false;
 	}
-	if (folio_test_large(folio)) {
-		folio_remove_rmap_ptes(folio, &folio->page, slot->nr_pages,
+	if (nr_pages > 1) {
+		folio_remove_rmap_ptes(folio, &folio->page, nr_pages,
 				       range->vma);
 	} else {
 		atomic_set(&folio->_mapcount, -1);
 		cdm_tally(tally, folio_lruvec(folio), -1);
 	}
-	folio_put_refs(folio, slot->nr_pages);	/* of the page table */
+	folio_put_refs(folio, nr_pages);	/* of the page table */
 	return true;
+}
+
+static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
+			  pte_t *ptep, struct cdm_tally *tally)
+{
+	if (likely(slot->nr_pages == 1))
+		return cdm_unmap_folio(range, slot, ptep, tally, 1);
+	return cdm_unmap_folio(range, slot, ptep, tally, slot->nr_pages);
 }
 
 static void cdm_range_unmap(struct cdm_range *range)
@@ -517,21 +559,114 @@ static void cdm_range_unmap(struct cdm_range *range)
 		if (unmapped)
 			flush_tlb_range(vma, range->start, range->end);
 		pte_unmap_unlock(table, ptl);
-		cdm_tally(&tally, NULL, 0);
+		cdm_tell_tally(&tally);
 	}
 	mmu_notifier_invalidate_range_end(&notice);
 }
 
 /* Step 4: copy what nobody but us holds any more. */
 
-static bool cdm_copy_one(struct cdm_sides *sides, struct folio *dst,
-			 struct folio *src)
+static bool cdm_is_held(const struct cdm_slot *slot)
 {
-	if (folio_ref_count(src) != 1 || cdm_copy(sides, dst, src))
+	return folio_ref_count(slot->src) != 1;
+}
+
+static void cdm_add_segment(struct cdm_segment *segments, unsigned int *nr,
+			    const struct cdm_slot *slot)
+{
+	struct cdm_segment *last = segments + *nr - 1;
+	unsigned long from = folio_pfn(slot->src), to = folio_pfn(slot->dst);
+
+	if (*nr && from == last->from + last->nr_pages &&
+	    to == last->to + last->nr_pages) {
+		last->nr_pages += slot->nr_pages;
+		return;
+	}
+	segments[(*nr)++] = (struct cdm_segment) {
+		.from = from,
+		.to = to,
+		.nr_pages = slot->nr_pages,
+	};
+}
+
+/* All that one engine can copy, at once. */
+static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
+{
+	unsigned long nr_pages = 0;
+	int ret = -EOPNOTSUPP;
+	struct cdm_slot *slot;
+	unsigned int nr = 0;
+
+	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		if (!slot->unmapped || cdm_is_held(slot) ||
+		    cdm_engine(&range->sides, folio_pfn(slot->src),
+			       folio_pfn(slot->dst)) != mem)
+			continue;
+		slot->copied = true;
+		nr_pages += slot->nr_pages;
+		cdm_add_segment(range->segments, &nr, slot);
+	}
+	if (cdm_engine_wants(mem, nr_pages))
+		ret = cdm_copy_by_engine(mem, range->segments, nr);
+	for (slot = range->slots; ret && slot < cdm_slots_end(range); slot++)
+		slot->copied = false;
+	return ret;
+}
+
+/* By the engine of the first folio that can be copied. */
+static int cdm_copy_by_engines(struct cdm_range *range)
+{
+	struct cdm_slot *slot = range->slots;
+	struct cdm_memory *mem;
+
+	while (slot < cdm_slots_end(range) && !slot->unmapped)
+		slot++;
+	if (slot == cdm_slots_end(range))
+		return 0;
+	mem = cdm_engine(&range->sides, folio_pfn(slot->src),
+			 folio_pfn(slot->dst));
+	if (!cdm_engine_wants(mem, range->nr_pages))
+		return -EOPNOTSUPP;
+	return cdm_copy_batch(range, mem);
+}
+
+static bool cdm_copy_by_cpu(const struct cdm_slot *slot)
+{
+	if (slot->nr_pages > 1)
+		return !folio_mc_copy(slot->dst, slot->src);
+	return !copy_mc_highpage(&slot->dst->page, &slot->src->page);
+}
+
+/* Is it this one that cannot be read? Who does not say copies it. */
+static int cdm_copy_suspect(struct cdm_sides *sides, const struct cdm_slot *slot)
+{
+	const struct cdm_segment segment = {
+		.from = folio_pfn(slot->src),
+		.to = folio_pfn(slot->dst),
+		.nr_pages = slot->nr_pages,
+	};
+	struct cdm_memory *mem = cdm_engine(sides, segment.from, segment.to);
+
+	return mem ? cdm_copy_by_engine(mem, &segment, 1) : -EOPNOTSUPP;
+}
+
+static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
+			 bool suspect)
+{
+	int ret = -EOPNOTSUPP;
+
+	if (cdm_is_held(slot))
 		return false;
-	/* Who has found it by its number meanwhile, and looks at what it holds? */
-	if (folio_ref_count(src) != 1)
-		return false;
+	if (unlikely(suspect))
+		ret = cdm_copy_suspect(sides, slot);
+	if (ret && ret != -EHWPOISON)
+		return cdm_copy_by_cpu(slot);
+	return !ret;
+}
+
+/* What belongs to the page but its contents. */
+static void cdm_take_over(struct folio *dst, struct folio *src)
+{
 	__folio_set_locked(dst);
 	dst->index = src->index;
 	dst->mapping = src->mapping;
@@ -540,31 +675,42 @@ static bool cdm_copy_one(struct cdm_sides *sides, struct folio *dst,
 	if (folio_test_large(dst))
 		mod_mthp_stat(folio_order(dst), MTHP_STAT_NR_ANON, 1);
 	folio_unlock(dst);
-	return true;
 }
 
 static void cdm_range_copy(struct cdm_range *range)
 {
-	struct cdm_sides sides;
+	struct cdm_sides *sides = &range->sides;
 	struct cdm_slot *slot;
+	bool suspect;
 
-	cdm_sides_begin(&sides);
+	suspect = cdm_copy_by_engines(range) == -EHWPOISON;
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
-		if (slot->unmapped)
-			slot->copied = cdm_copy_one(&sides, slot->dst,
-						    slot->src);
+		if (!slot->unmapped)
+			continue;
+		if (!slot->copied)
+			slot->copied = cdm_copy_one(sides, slot, suspect);
+		/* Has somebody found it by its number, and looks at it? */
+		if (!slot->copied || cdm_is_held(slot) ||
+		    cdm_is_lost(sides, folio_pfn(slot->src),
+				folio_pfn(slot->dst)))
+			slot->copied = false;
+		else
+			cdm_take_over(slot->dst, slot->src);
 	}
-	cdm_sides_end(&sides);
 }
 
 /* Step 5: map the copies; and what was not copied, again. */
 
-/* Is the entry of page @i of a slot still as we have left it? */
-static bool cdm_is_ours(const struct cdm_slot *slot, unsigned int i, pte_t *ptep)
+/* Does the entry of page @i of a slot still say that it is on its way? */
+static __always_inline bool
+cdm_is_ours(const struct cdm_range *range, const struct cdm_slot *slot,
+	    unsigned int i, pte_t *ptep)
 {
 	pte_t swp = ptep_get(ptep + i);
 	swp_entry_t entry;
 
+	if (likely(pte_same(swp, range->entries[slot->nr + i].is)))
+		return true;
 	if (!is_swap_pte(swp))
 		return false;
 	entry = pte_to_swp_entry(swp);
@@ -573,18 +719,19 @@ static bool cdm_is_ours(const struct cdm_slot *slot, unsigned int i, pte_t *ptep
 }
 
 /* The page table is locked. */
-static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
-			pte_t *ptep, struct cdm_tally *tally)
+static __always_inline void
+cdm_map_folio(struct cdm_range *range, struct cdm_slot *slot, pte_t *ptep,
+	      struct cdm_tally *tally, unsigned int nr_pages)
 {
 	unsigned long addr = cdm_slot_addr(range, slot);
 	struct folio *folio = cdm_slot_folio(slot);
 	unsigned int i;
 
-	for (i = 0; i < slot->nr_pages; i++) {
-		if (!cdm_is_ours(slot, i, ptep))
+	for (i = 0; i < nr_pages; i++) {
+		if (!cdm_is_ours(range, slot, i, ptep))
 			continue;
 		folio_get(folio);	/* of the page table */
-		if (folio_test_large(folio)) {
+		if (nr_pages > 1) {
 			folio_add_anon_rmap_pte(folio, folio_page(folio, i),
 						range->vma, addr + i * PAGE_SIZE,
 						RMAP_EXCLUSIVE);
@@ -594,6 +741,15 @@ static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
 		}
 		cdm_map_pte(range, slot, i, ptep);
 	}
+}
+
+static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
+			pte_t *ptep, struct cdm_tally *tally)
+{
+	if (likely(slot->nr_pages == 1))
+		cdm_map_folio(range, slot, ptep, tally, 1);
+	else
+		cdm_map_folio(range, slot, ptep, tally, slot->nr_pages);
 }
 
 static void cdm_range_map(struct cdm_range *range)
@@ -613,7 +769,7 @@ static void cdm_range_map(struct cdm_range *range)
 			cdm_map_one(range, slot, table + slot->nr, &tally);
 	}
 	pte_unmap_unlock(table, ptl);
-	cdm_tally(&tally, NULL, 0);
+	cdm_tell_tally(&tally);
 }
 
 /* Step 6: put everything in its place. */
@@ -700,13 +856,11 @@ static void cdm_range_put(struct cdm_range *range)
 }
 
 /* Tell the owners, of pages that have stayed together as of one. */
-static void cdm_range_tell(const struct cdm_range *range)
+static void cdm_range_tell(struct cdm_range *range)
 {
 	unsigned long from = 0, to = 0, nr = 0;
 	const struct cdm_slot *slot;
-	struct cdm_sides sides;
 
-	cdm_sides_begin(&sides);
 	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
 		if (!slot->copied)
 			continue;
@@ -716,14 +870,13 @@ static void cdm_range_tell(const struct cdm_range *range)
 			continue;
 		}
 		if (nr)
-			cdm_moved(&sides, from, to, nr);
+			cdm_moved(&range->sides, from, to, nr);
 		from = folio_pfn(slot->src);
 		to = folio_pfn(slot->dst);
 		nr = slot->nr_pages;
 	}
 	if (nr)
-		cdm_moved(&sides, from, to, nr);
-	cdm_sides_end(&sides);
+		cdm_moved(&range->sides, from, to, nr);
 }
 
 static void cdm_note_run(const struct cdm_range *range, unsigned long pfn,
@@ -801,10 +954,12 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 		return 0;
 	cdm_range_alloc(range);
 	cdm_range_unmap(range);
+	cdm_sides_begin(&range->sides);
 	cdm_range_copy(range);
 	cdm_range_map(range);
-	nr_moved = cdm_range_result(range, status);
 	cdm_range_tell(range);
+	cdm_sides_end(&range->sides);
+	nr_moved = cdm_range_result(range, status);
 	cdm_range_note(range);
 	cdm_range_to_lru(range);
 	cdm_range_free(range);
@@ -822,27 +977,29 @@ static bool cdm_vma_is_simple(struct vm_area_struct *vma)
 
 /*
  * Move what is simple of [@start, @start + @nr_pages pages), at most CDM_BATCH
- * pages, to node @nid; NUMA_NO_NODE is RAM. @status of a page is then the node
+ * pages, to node @nid; NUMA_NO_NODE is RAM. The status of a page is then the node
  * where it is, -ENOENT if nothing is present, -ENOMEM; or -EAGAIN, if it is not
  * simple, or is in use at the moment. Returns how many pages have moved.
  */
 unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
-			     unsigned int nr_pages, int nid, int *status,
-			     struct cdm_slot *slots)
+			     unsigned int nr_pages, int nid,
+			     const struct cdm_scratch *scratch)
 {
 	unsigned long addr, next, end = start + nr_pages * PAGE_SIZE;
 	unsigned int i, nr_moved = 0;
 
 	for (i = 0; i < nr_pages; i++)
-		status[i] = -EAGAIN;
+		scratch->status[i] = -EAGAIN;
 	mmap_read_lock(mm);
 	for (addr = start; addr < end; addr = next) {
 		struct cdm_range range = {
-			.vma = find_vma(mm, addr),
+			.vma = vma_lookup(mm, addr) ?: find_vma(mm, addr),
 			.nid = nid,
 			.from = NUMA_NO_NODE,
 			.to = nid,
-			.slots = slots,
+			.slots = scratch->slots,
+			.entries = scratch->entries,
+			.segments = scratch->segments,
 		};
 
 		if (!range.vma)
@@ -854,15 +1011,9 @@ unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 		range.end = next;
 		range.pmd = mm_find_pmd(mm, range.start);
 		if (range.pmd && cdm_vma_is_simple(range.vma))
-			nr_moved += cdm_range_move(&range, status +
+			nr_moved += cdm_range_move(&range, scratch->status +
 					(range.start - start) / PAGE_SIZE);
 	}
 	mmap_read_unlock(mm);
 	return nr_moved;
-}
-
-struct cdm_slot *cdm_slots_alloc(unsigned long nr_pages)
-{
-	return kmalloc_array(min(nr_pages, CDM_BATCH), sizeof(struct cdm_slot),
-			     GFP_KERNEL);
 }

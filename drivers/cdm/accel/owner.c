@@ -26,28 +26,50 @@ static void accel_failed(void *data, unsigned long pfn)
 	dev_warn(&accel->pdev->dev, "page %#lx has failed\n", pfn);
 }
 
-static int accel_copy_folio(struct accel *accel, struct folio *dst,
-			    struct folio *src)
+/* The entries of a segment, which the device takes up to 2 MiB each. */
+static unsigned long accel_nr_sg(const struct cdm_segment *segment)
 {
-	struct cdm_accel_sg *sg;
+	return DIV_ROUND_UP(segment->nr_pages, PMD_SIZE / PAGE_SIZE);
+}
+
+static struct cdm_accel_sg *accel_fill_sg(struct cdm_accel_sg *sg,
+					  const struct cdm_segment *segment)
+{
+	u64 done, size = segment->nr_pages * PAGE_SIZE;
+
+	for (done = 0; done < size; done += PMD_SIZE, sg++) {
+		sg->dst = PFN_PHYS(segment->to) + done;
+		sg->src = PFN_PHYS(segment->from) + done;
+		sg->size = min(size - done, PMD_SIZE);
+	}
+	return sg;
+}
+
+static int accel_copy_segments(struct accel *accel,
+			       const struct cdm_segment *segments,
+			       unsigned int nr)
+{
 	struct cdm_accel_cmd cmd = { .op = CDM_ACCEL_OP_COPY };
-	unsigned int i, nr = DIV_ROUND_UP(folio_size(src), PMD_SIZE);
+	unsigned long nr_pages = 0, nr_sg = 0;
+	struct cdm_accel_sg *list, *sg;
+	unsigned int i;
 	int ret;
 
-	sg = kcalloc(nr, sizeof(*sg), GFP_NOIO | __GFP_NOWARN);
-	if (!sg)
-		return -ENOMEM;
 	for (i = 0; i < nr; i++) {
-		sg[i].dst = PFN_PHYS(folio_pfn(dst)) + i * PMD_SIZE;
-		sg[i].src = PFN_PHYS(folio_pfn(src)) + i * PMD_SIZE;
-		sg[i].size = min(folio_size(src) - i * PMD_SIZE, PMD_SIZE);
+		nr_pages += segments[i].nr_pages;
+		nr_sg += accel_nr_sg(&segments[i]);
 	}
-	cmd.args[0] = virt_to_phys(sg);
-	cmd.args[1] = nr;
+	list = kmalloc_array(nr_sg, sizeof(*list), GFP_NOIO | __GFP_NOWARN);
+	if (!list)
+		return -ENOMEM;
+	for (i = 0, sg = list; i < nr; i++)
+		sg = accel_fill_sg(sg, &segments[i]);
+	cmd.args[0] = virt_to_phys(list);
+	cmd.args[1] = nr_sg;
 	ret = accel_call_wait(accel, &cmd, NULL);
 	if (!ret)
-		atomic_long_add(folio_nr_pages(src), &accel->nr_copied);
-	kfree(sg);
+		atomic_long_add(nr_pages, &accel->nr_copied);
+	kfree(list);
 	return ret;
 }
 
@@ -55,7 +77,8 @@ static int accel_copy_folio(struct accel *accel, struct folio *dst,
  * The folios are locked, and reclaim may be at work for somebody who talks to
  * the device: so do not wait for @sem.
  */
-static int accel_copy(void *data, struct folio *dst, struct folio *src)
+static int accel_copy(void *data, const struct cdm_segment *segments,
+		      unsigned int nr)
 {
 	struct accel *accel = data;
 	int ret = -ENODEV;
@@ -63,7 +86,7 @@ static int accel_copy(void *data, struct folio *dst, struct folio *src)
 	if (!down_read_trylock(&accel->sem))
 		return -EBUSY;
 	if (!accel->gone)
-		ret = accel_copy_folio(accel, dst, src);
+		ret = accel_copy_segments(accel, segments, nr);
 	up_read(&accel->sem);
 	return ret;
 }

@@ -530,7 +530,8 @@ TEST_F(exact, cgroup)
 	before = charge(&self->area);
 	EXPECT_LE(size, before.all);
 	EXPECT_EQ(0, area_move(&self->area));
-	EXPECT_EQ(before.current, cgroup_current());
+	/* But for what the kernel frees in its own time. */
+	EXPECT_GT(8 * (long)PAGE, labs(before.current - cgroup_current()));
 	after = charge(&self->area);
 	EXPECT_EQ(before.all, after.all);
 	EXPECT_EQ(before.from - size, after.from);

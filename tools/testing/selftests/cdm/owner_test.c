@@ -1248,6 +1248,41 @@ TEST_F_TIMEOUT(engine, copies, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED + 1));
 }
 
+/* It is asked once for what one page table maps. */
+TEST_F_TIMEOUT(engine, copies_at_once, CDM_TIMEOUT)
+{
+	struct cdm_test_events was = events(CDM_TEST_ENGINE_NONE);
+
+	if (variant->kind == SHMEM)
+		SKIP(return, "page by page, by migrate_pages()");
+	EXPECT_EQ(PAGES, migrate_by(CDM_TEST_ENGINE_WORKS, self->addr,
+				    self->dev, self->status));
+	EXPECT_GE(SIZE / HPAGE + 1,
+		  events(CDM_TEST_ENGINE_NONE).nr_batches - was.nr_batches);
+}
+
+/* What can be read moves, next to what cannot. */
+TEST_F_TIMEOUT(engine, meets_spots, CDM_TIMEOUT)
+{
+	static __u64 frame[SIZE / PAGE];
+	long i, bad, nr_bad = 0;
+
+	if (variant->kind == THP)
+		SKIP(return, "one spot is the end of a huge page");
+	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
+	frames(self->addr, SIZE, frame);
+	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_SPOTS, self->addr, self->ram,
+				self->status));
+	for (i = 0; i < PAGES; i++) {
+		bad = (frame[i] & FRAME_MASK) % 8 == 3;
+		nr_bad += bad;
+		EXPECT_EQ(bad ? -EBUSY : self->ram, self->status[i]);
+	}
+	EXPECT_LT(0, nr_bad);
+	EXPECT_EQ(nr_bad, cdm_pages_on(self->addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
 /* The CPU does what the engine cannot. */
 TEST_F_TIMEOUT(engine, fails, CDM_TIMEOUT)
 {
