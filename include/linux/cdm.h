@@ -71,6 +71,10 @@ void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent);
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
+void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
+		      unsigned long nr_pages,
+		      const void __user * __user *pages,
+		      const int __user *nodes);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
 unsigned long __cdm_free_pages(void);
@@ -186,6 +190,17 @@ static inline void cdm_note_move(struct folio *src, struct folio *dst,
 {
 	if (cdm_folio(src) || cdm_folio(dst))
 		__cdm_note_move(src, dst, reason);
+}
+
+/* What move_pages() can leave to a faster way, to and from device nodes. */
+static inline void cdm_move_ahead(struct mm_struct *mm,
+				  const nodemask_t *allowed,
+				  unsigned long nr_pages,
+				  const void __user * __user *pages,
+				  const int __user *nodes)
+{
+	if (cdm_enabled())
+		__cdm_move_ahead(mm, allowed, nr_pages, pages, nodes);
 }
 
 /* Copy a folio that is to be migrated; the owner may have an engine for that. */
@@ -678,6 +693,14 @@ static inline bool cdm_mems_update(void)
 }
 
 static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
+{
+}
+
+static inline void cdm_move_ahead(struct mm_struct *mm,
+				  const nodemask_t *allowed,
+				  unsigned long nr_pages,
+				  const void __user * __user *pages,
+				  const int __user *nodes)
 {
 }
 

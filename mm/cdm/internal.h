@@ -143,10 +143,20 @@ struct cdm_scratch {
 	int *status;
 };
 
+/* How many pages from @addr on one page table maps. */
+static inline unsigned int cdm_batch_pages(unsigned long addr,
+					   unsigned long nr_pages)
+{
+	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
+}
+
 /* range.c */
 unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 			     unsigned int nr_pages, int nid,
+			     enum migrate_reason reason,
 			     const struct cdm_scratch *scratch);
+int cdm_scratch_alloc(struct cdm_scratch *scratch);
+void cdm_scratch_free(struct cdm_scratch *scratch);
 
 /* evict.c */
 struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);

@@ -236,7 +236,8 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 	unsigned int nr_simple, nr_moved = 0, nr_left = 0;
 	int ret = 0;
 
-	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, scratch);
+	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, MR_DEVICE,
+				    scratch);
 	if (nr_simple < nr_pages) {
 		if (cdm_is_undecided(scratch->status, nr_pages))
 			ret = cdm_migrate_any(mm, start, nr_pages, nid,
@@ -291,12 +292,6 @@ static int cdm_migrate_stop(const struct cdm_migration *migration)
 	return READ_ONCE(migration->cancelled) ? -ECANCELED : 0;
 }
 
-/* How many pages from @addr on one page table maps. */
-static unsigned int cdm_batch_pages(unsigned long addr, unsigned long nr_pages)
-{
-	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
-}
-
 /* Returns how many pages are left, at most INT_MAX, or an errno. */
 static int cdm_migrate_batches(const struct cdm_migration *migration,
 			       const struct cdm_scratch *scratch)
@@ -342,25 +337,14 @@ static int cdm_migrate_few(const struct cdm_migration *migration)
 
 static int cdm_migrate_many(const struct cdm_migration *migration)
 {
-	struct cdm_scratch scratch = {
-		.slots = kmalloc_array(CDM_BATCH, sizeof(*scratch.slots),
-				       GFP_KERNEL),
-		.entries = kmalloc_array(CDM_BATCH, sizeof(*scratch.entries),
-					 GFP_KERNEL),
-		.segments = kmalloc_array(CDM_BATCH, sizeof(*scratch.segments),
-					  GFP_KERNEL),
-		.status = kmalloc_array(CDM_BATCH, sizeof(*scratch.status),
-					GFP_KERNEL),
-	};
-	int ret = -ENOMEM;
+	struct cdm_scratch scratch;
+	int ret;
 
-	if (scratch.slots && scratch.entries && scratch.segments &&
-	    scratch.status)
-		ret = cdm_migrate_batches(migration, &scratch);
-	kfree(scratch.slots);
-	kfree(scratch.entries);
-	kfree(scratch.segments);
-	kfree(scratch.status);
+	ret = cdm_scratch_alloc(&scratch);
+	if (ret)
+		return ret;
+	ret = cdm_migrate_batches(migration, &scratch);
+	cdm_scratch_free(&scratch);
 	return ret;
 }
 

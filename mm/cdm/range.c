@@ -23,12 +23,15 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pagevec.h>
 #include <linux/rmap.h>
+#include <linux/sched/clock.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/vmstat.h>
 
 #include <asm/tlbflush.h>
+
+#include <trace/events/cdm.h>
 
 #include "../internal.h"
 #include "internal.h"
@@ -46,7 +49,8 @@ struct cdm_range {
 	pmd_t *pmd;
 	unsigned long start;
 	unsigned long end;
-	int nid;		/* as asked for */
+	int nid;		/* as asked for, */
+	enum migrate_reason reason;	/* and why */
 	int from;		/* the node of those that move, */
 	int to;			/* and the one they move to */
 	unsigned int nr;	/* of slots, */
@@ -55,12 +59,21 @@ struct cdm_range {
 	struct cdm_entry *entries;
 	struct cdm_segment *segments;
 	struct cdm_sides sides;
+	bool timed;
+	u64 begun;		/* the step that is under way, ns */
+	u64 ns[CDM_NR_STEPS];
 };
 
 static struct cdm_slot *cdm_slots_end(const struct cdm_range *range)
 {
 	return range->slots + range->nr;
 }
+
+/* None is added meanwhile: look for the end once. */
+#define cdm_for_each_slot(slot, range)					\
+	for (struct cdm_slot *slot = (range)->slots,			\
+	     *slot##_end = cdm_slots_end(range);			\
+	     slot < slot##_end; slot++)
 
 /* Where the contents are, and are to be mapped. */
 static struct folio *cdm_slot_folio(const struct cdm_slot *slot)
@@ -234,6 +247,9 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 
 	if (!cdm_is_simple(folio))
 		return false;
+	/* From one node of RAM to another is no business of ours. */
+	if (!cdm_node(nid) && !cdm_node(range->to))
+		return false;
 	if (range->from == NUMA_NO_NODE) {
 		range->from = nid;
 		if (range->to == NUMA_NO_NODE)
@@ -321,7 +337,8 @@ static struct page *cdm_alloc_block(const struct cdm_range *range,
 
 	gfp |= GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	if (cdm_node(range->to))
-		mask = cdm_node_only(range->to, CDM_BY_DRIVER);
+		mask = cdm_node_only(range->to, range->reason == MR_DEVICE ?
+				     CDM_BY_DRIVER : CDM_BY_MOVE);
 	if (mask || order)
 		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
 	if (order || range->nid != NUMA_NO_NODE)
@@ -366,10 +383,9 @@ static void cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
 static void cdm_range_alloc(struct cdm_range *range)
 {
 	unsigned int nr_small = 0;
-	struct cdm_slot *slot;
 	struct page *page;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (slot->nr_pages == 1) {
 			nr_small++;
 			continue;
@@ -539,7 +555,6 @@ static void cdm_range_unmap(struct cdm_range *range)
 	struct mm_struct *mm = vma->vm_mm;
 	struct mmu_notifier_range notice;
 	struct cdm_tally tally = { };
-	struct cdm_slot *slot;
 	bool unmapped = false;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
@@ -550,7 +565,7 @@ static void cdm_range_unmap(struct cdm_range *range)
 	table = pte_offset_map_lock(mm, range->pmd, range->start, &ptl);
 	if (table) {
 		update_hiwater_rss(mm);
-		for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+		cdm_for_each_slot(slot, range) {
 			slot->unmapped = slot->dst &&
 				cdm_unmap_one(range, slot, table + slot->nr,
 					      &tally);
@@ -594,10 +609,9 @@ static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
 {
 	unsigned long nr_pages = 0;
 	int ret = -EOPNOTSUPP;
-	struct cdm_slot *slot;
 	unsigned int nr = 0;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (!slot->unmapped || cdm_is_held(slot) ||
 		    cdm_engine(&range->sides, folio_pfn(slot->src),
 			       folio_pfn(slot->dst)) != mem)
@@ -608,8 +622,10 @@ static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
 	}
 	if (cdm_engine_wants(mem, nr_pages))
 		ret = cdm_copy_by_engine(mem, range->segments, nr);
-	for (slot = range->slots; ret && slot < cdm_slots_end(range); slot++)
-		slot->copied = false;
+	if (ret) {
+		cdm_for_each_slot(slot, range)
+			slot->copied = false;
+	}
 	return ret;
 }
 
@@ -680,11 +696,10 @@ static void cdm_take_over(struct folio *dst, struct folio *src)
 static void cdm_range_copy(struct cdm_range *range)
 {
 	struct cdm_sides *sides = &range->sides;
-	struct cdm_slot *slot;
 	bool suspect;
 
 	suspect = cdm_copy_by_engines(range) == -EHWPOISON;
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (!slot->unmapped)
 			continue;
 		if (!slot->copied)
@@ -755,7 +770,6 @@ static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
 static void cdm_range_map(struct cdm_range *range)
 {
 	struct cdm_tally tally = { };
-	struct cdm_slot *slot;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
 
@@ -764,7 +778,7 @@ static void cdm_range_map(struct cdm_range *range)
 	/* A table that is gone has taken the entries along. */
 	if (!table)
 		return;
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (slot->unmapped)
 			cdm_map_one(range, slot, table + slot->nr, &tally);
 	}
@@ -777,9 +791,8 @@ static void cdm_range_map(struct cdm_range *range)
 static void cdm_range_to_lru(struct cdm_range *range)
 {
 	struct cdm_lru lru = { };
-	struct cdm_slot *slot;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++)
+	cdm_for_each_slot(slot, range)
 		cdm_lru_add(&lru, cdm_slot_folio(slot));
 	cdm_lru_unlock(&lru);
 	mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
@@ -819,10 +832,9 @@ static bool cdm_put_src(struct folio *folio)
 static void cdm_range_free(struct cdm_range *range)
 {
 	struct page *first = NULL;
-	struct cdm_slot *slot;
 	unsigned long nr = 0;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (!slot->copied || slot->nr_pages > 1 ||
 		    !cdm_put_src(slot->src))
 			continue;
@@ -841,9 +853,7 @@ static void cdm_range_free(struct cdm_range *range)
 /* Drop our references on the others: what is not mapped is freed with that. */
 static void cdm_range_put(struct cdm_range *range)
 {
-	struct cdm_slot *slot;
-
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		bool freed = slot->copied && slot->nr_pages == 1;
 
 		if (slot->unmapped && !freed)
@@ -859,9 +869,8 @@ static void cdm_range_put(struct cdm_range *range)
 static void cdm_range_tell(struct cdm_range *range)
 {
 	unsigned long from = 0, to = 0, nr = 0;
-	const struct cdm_slot *slot;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		if (!slot->copied)
 			continue;
 		if (nr && folio_pfn(slot->src) == from + nr &&
@@ -883,9 +892,9 @@ static void cdm_note_run(const struct cdm_range *range, unsigned long pfn,
 			 unsigned long nr_pages)
 {
 	if (nr_pages && cdm_node(range->to))
-		cdm_note_placed(pfn, nr_pages, MR_DEVICE);
+		cdm_note_placed(pfn, nr_pages, range->reason);
 	else if (nr_pages)
-		cdm_note_evicted(pfn, nr_pages, MR_DEVICE);
+		cdm_note_evicted(pfn, nr_pages, range->reason);
 }
 
 /* Say why they are where they are: of those next to each other at once. */
@@ -893,9 +902,8 @@ static void cdm_range_note(const struct cdm_range *range)
 {
 	bool placed = cdm_node(range->to);
 	unsigned long pfn = 0, nr = 0;
-	const struct cdm_slot *slot;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		unsigned long next;
 
 		if (!slot->copied)
@@ -927,9 +935,8 @@ static int cdm_slot_status(const struct cdm_slot *slot)
 static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 {
 	unsigned int i, nr_moved = 0, nr_thps = 0;
-	const struct cdm_slot *slot;
 
-	for (slot = range->slots; slot < cdm_slots_end(range); slot++) {
+	cdm_for_each_slot(slot, range) {
 		int result = cdm_slot_status(slot);
 
 		for (i = 0; i < slot->nr_pages; i++)
@@ -945,18 +952,22 @@ static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 	return nr_moved;
 }
 
-static unsigned int cdm_range_move(struct cdm_range *range, int *status)
+/* Somebody traces: which step takes the time? */
+static void cdm_step_done(struct cdm_range *range, enum cdm_step step)
+{
+	u64 now;
+
+	if (likely(!range->timed))
+		return;
+	now = local_clock();
+	range->ns[step] = now - range->begun;
+	range->begun = now;
+}
+
+static unsigned int cdm_range_finish(struct cdm_range *range, int *status)
 {
 	unsigned int nr_moved;
 
-	cdm_range_isolate(range, status);
-	if (!range->nr)
-		return 0;
-	cdm_range_alloc(range);
-	cdm_range_unmap(range);
-	cdm_sides_begin(&range->sides);
-	cdm_range_copy(range);
-	cdm_range_map(range);
 	cdm_range_tell(range);
 	cdm_sides_end(&range->sides);
 	nr_moved = cdm_range_result(range, status);
@@ -964,6 +975,32 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 	cdm_range_to_lru(range);
 	cdm_range_free(range);
 	cdm_range_put(range);
+	return nr_moved;
+}
+
+static unsigned int cdm_range_move(struct cdm_range *range, int *status)
+{
+	unsigned int nr_moved;
+
+	range->timed = trace_cdm_range_enabled();
+	range->begun = range->timed ? local_clock() : 0;
+	cdm_range_isolate(range, status);
+	cdm_step_done(range, CDM_ISOLATE);
+	if (!range->nr)
+		return 0;
+	cdm_range_alloc(range);
+	cdm_step_done(range, CDM_ALLOC);
+	cdm_range_unmap(range);
+	cdm_step_done(range, CDM_UNMAP);
+	cdm_sides_begin(&range->sides);
+	cdm_range_copy(range);
+	cdm_step_done(range, CDM_COPY);
+	cdm_range_map(range);
+	cdm_step_done(range, CDM_MAP);
+	nr_moved = cdm_range_finish(range, status);
+	cdm_step_done(range, CDM_FINISH);
+	trace_cdm_range(range->start, range->nr, range->nr_pages, nr_moved,
+			range->from, range->to, range->ns);
 	return nr_moved;
 }
 
@@ -983,6 +1020,7 @@ static bool cdm_vma_is_simple(struct vm_area_struct *vma)
  */
 unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 			     unsigned int nr_pages, int nid,
+			     enum migrate_reason reason,
 			     const struct cdm_scratch *scratch)
 {
 	unsigned long addr, next, end = start + nr_pages * PAGE_SIZE;
@@ -995,6 +1033,7 @@ unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 		struct cdm_range range = {
 			.vma = vma_lookup(mm, addr) ?: find_vma(mm, addr),
 			.nid = nid,
+			.reason = reason,
 			.from = NUMA_NO_NODE,
 			.to = nid,
 			.slots = scratch->slots,
@@ -1016,4 +1055,29 @@ unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 	}
 	mmap_read_unlock(mm);
 	return nr_moved;
+}
+
+int cdm_scratch_alloc(struct cdm_scratch *scratch)
+{
+	scratch->slots = kmalloc_array(CDM_BATCH, sizeof(*scratch->slots),
+				       GFP_KERNEL);
+	scratch->entries = kmalloc_array(CDM_BATCH, sizeof(*scratch->entries),
+					 GFP_KERNEL);
+	scratch->segments = kmalloc_array(CDM_BATCH, sizeof(*scratch->segments),
+					  GFP_KERNEL);
+	scratch->status = kmalloc_array(CDM_BATCH, sizeof(*scratch->status),
+					GFP_KERNEL);
+	if (scratch->slots && scratch->entries && scratch->segments &&
+	    scratch->status)
+		return 0;
+	cdm_scratch_free(scratch);
+	return -ENOMEM;
+}
+
+void cdm_scratch_free(struct cdm_scratch *scratch)
+{
+	kfree(scratch->slots);
+	kfree(scratch->entries);
+	kfree(scratch->segments);
+	kfree(scratch->status);
 }

@@ -8,6 +8,20 @@
 #include <linux/tracepoint.h>
 #include <linux/types.h>
 
+#ifndef _TRACE_CDM_STEPS	/* this file is read several times */
+#define _TRACE_CDM_STEPS
+/* The steps of a migration that does without the reverse map. */
+enum cdm_step {
+	CDM_ISOLATE,
+	CDM_ALLOC,
+	CDM_UNMAP,
+	CDM_COPY,
+	CDM_MAP,
+	CDM_FINISH,
+	CDM_NR_STEPS
+};
+#endif
+
 TRACE_EVENT(cdm_migrate,
 
 	TP_PROTO(unsigned long start, unsigned int nr_pages, int nid,
@@ -36,6 +50,42 @@ TRACE_EVENT(cdm_migrate,
 	TP_printk("start=%#lx nr_pages=%u nid=%d nr_moved=%u nr_left=%u ret=%d",
 		  __entry->start, __entry->nr_pages, __entry->nid,
 		  __entry->nr_moved, __entry->nr_left, __entry->ret)
+);
+
+TRACE_EVENT(cdm_range,
+
+	TP_PROTO(unsigned long start, unsigned int nr_folios,
+		 unsigned int nr_pages, unsigned int nr_moved, int from, int to,
+		 const u64 *ns),
+
+	TP_ARGS(start, nr_folios, nr_pages, nr_moved, from, to, ns),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, start)
+		__field(unsigned int, nr_folios)
+		__field(unsigned int, nr_pages)
+		__field(unsigned int, nr_moved)
+		__field(int, from)
+		__field(int, to)
+		__array(u64, ns, CDM_NR_STEPS)
+	),
+
+	TP_fast_assign(
+		__entry->start = start;
+		__entry->nr_folios = nr_folios;
+		__entry->nr_pages = nr_pages;
+		__entry->nr_moved = nr_moved;
+		__entry->from = from;
+		__entry->to = to;
+		memcpy(__entry->ns, ns, sizeof(__entry->ns));
+	),
+
+	TP_printk("start=%#lx nr_folios=%u nr_pages=%u nr_moved=%u from=%d to=%d isolate=%llu alloc=%llu unmap=%llu copy=%llu map=%llu finish=%llu",
+		  __entry->start, __entry->nr_folios, __entry->nr_pages,
+		  __entry->nr_moved, __entry->from, __entry->to,
+		  __entry->ns[CDM_ISOLATE], __entry->ns[CDM_ALLOC],
+		  __entry->ns[CDM_UNMAP], __entry->ns[CDM_COPY],
+		  __entry->ns[CDM_MAP], __entry->ns[CDM_FINISH])
 );
 
 TRACE_EVENT(cdm_access,

@@ -418,7 +418,7 @@ static bool trace_has(const char *event, const char *text)
 
 TEST_F(audit, tracepoints)
 {
-	char *addr;
+	char want[64], *addr;
 
 	if (access(TRACING "/events/cdm", F_OK))
 		mount("tracefs", TRACING, "tracefs", 0, NULL);
@@ -435,6 +435,10 @@ TEST_F(audit, tracepoints)
 	EXPECT_TRUE(trace_has("cdm_evict:", "cause=move"));
 	EXPECT_TRUE(trace_has("cdm_refuse:", "cause=narrowed"));
 	EXPECT_TRUE(trace_has("cdm_migrate:", "nr_moved"));
+	snprintf(want, sizeof(want), "from=%d to=%d isolate=", cdm_ram(0),
+		 self->dev);
+	EXPECT_TRUE(trace_has("cdm_range:", want));
+	EXPECT_FALSE(trace_has("cdm_range:", "copy=0 "));
 	cdm_write(TRACING "/trace", "");
 }
 

@@ -25,6 +25,7 @@
 
 static __u64 was[MAX_PAGES], is[MAX_PAGES];
 static __s32 status[MAX_PAGES];
+static void *address[MAX_PAGES];
 
 /* Memory on its way. */
 struct area {
@@ -35,6 +36,7 @@ struct area {
 	char *addr;
 	size_t size;
 	long nr;
+	bool by_syscall;	/* move_pages(2), else the driver */
 };
 
 static const char *area_init(struct area *area, bool to_ram)
@@ -111,10 +113,24 @@ static bool area_map_large(struct area *area, size_t size)
 	return area_reserve(area, size) && area_enlarge(area, size);
 }
 
+static int area_move_pages(const struct area *area, int *nodes)
+{
+	for (long i = 0; i < area->nr; i++)
+		address[i] = area->addr + i * PAGE;
+	return move_pages(0, area->nr, address, nodes, status, MPOL_MF_MOVE) ?
+		-errno : 0;
+}
+
 static int area_move(const struct area *area)
 {
+	static int nodes[MAX_PAGES];
+
 	memset(status, 0x55, sizeof(status));
-	return cdm_migrate(area->addr, area->size, area->to, status);
+	if (!area->by_syscall)
+		return cdm_migrate(area->addr, area->size, area->to, status);
+	for (long i = 0; i < area->nr; i++)
+		nodes[i] = area->to;
+	return area_move_pages(area, nodes);
 }
 
 static void area_turn(struct area *area)
@@ -220,10 +236,16 @@ FIXTURE_VARIANT(exact) {
 	bool to_ram;
 	bool large;
 	bool mixed;
+	bool by_syscall;
 };
 
 FIXTURE_VARIANT_ADD(exact, simple_to_device) {};
 FIXTURE_VARIANT_ADD(exact, simple_to_ram) { .to_ram = true };
+FIXTURE_VARIANT_ADD(exact, syscall_to_device) { .by_syscall = true };
+FIXTURE_VARIANT_ADD(exact, syscall_to_ram) {
+	.to_ram = true, .by_syscall = true,
+};
+
 FIXTURE_VARIANT_ADD(exact, large_to_device) { .large = true };
 FIXTURE_VARIANT_ADD(exact, large_to_ram) { .to_ram = true, .large = true };
 FIXTURE_VARIANT_ADD(exact, mixed_to_device) { .mixed = true };
@@ -285,6 +307,7 @@ FIXTURE_SETUP(exact)
 
 	if (missing)
 		SKIP(return, "%s", missing);
+	area->by_syscall = variant->by_syscall;
 	ASSERT_EQ(0, cdm_reset());
 	ASSERT_EQ(0, cdm_cgroup_create(CGROUP));
 	ASSERT_EQ(0, cdm_cgroup_enter(CGROUP));
@@ -359,8 +382,10 @@ static void count(const struct area *area, long *nr)
 	nr[LOCKED] = cdm_vmstat("nr_mlock");
 	nr[MIGRATED] = cdm_vmstat("pgmigrate_success");
 	nr[FAILED] = cdm_vmstat("pgmigrate_fail");
-	nr[PLACED] = cdm_vmstat("cdm_placed_driver");
-	nr[EVICTED] = cdm_vmstat("cdm_evicted_driver");
+	nr[PLACED] = cdm_vmstat(area->by_syscall ? "cdm_placed_move" :
+				"cdm_placed_driver");
+	nr[EVICTED] = cdm_vmstat(area->by_syscall ? "cdm_evicted_move" :
+				 "cdm_evicted_driver");
 }
 
 TEST_F(exact, counters)
@@ -1221,6 +1246,76 @@ TEST_F(way, part_of_it)
 		EXPECT_EQ(0, area_move(&part));
 		EXPECT_TRUE(area_moved(&part));
 		part.size += PAGE;
+	}
+	EXPECT_EQ(0, area_wrong(area));
+}
+
+/*
+ * move_pages() ends at the page whose node is not there, or not allowed: those
+ * before it have moved, those behind it have not.
+ */
+TEST_F(way, move_pages_ends)
+{
+	static const struct { int node, err; } bad[] = {
+		{ -1, -ENODEV }, { 1 << 20, -ENODEV }, { 63, -ENODEV },
+	};
+	struct area *area = &self->area;
+	long half = area->nr / 2;
+	static int nodes[MAX_PAGES];
+
+	for (int k = 0; k < ARRAY_SIZE(bad); k++) {
+		for (long i = 0; i < area->nr; i++)
+			nodes[i] = area->to;
+		nodes[half] = bad[k].node;
+		EXPECT_EQ(bad[k].err, area_move_pages(area, nodes));
+		EXPECT_EQ(half, cdm_pages_on(area->addr, area->size, area->to));
+		EXPECT_EQ(half, cdm_pages_on(area->addr, half * PAGE, area->to));
+		EXPECT_EQ(half, statuses(half, area->to));
+		ASSERT_TRUE(area_place(area));
+	}
+	EXPECT_EQ(0, area_wrong(area));
+}
+
+/* Neither does it go beyond addresses that it cannot read. */
+TEST_F(way, move_pages_unreadable)
+{
+	struct area *area = &self->area;
+	long nr = 64;
+	char *list = cdm_map(2 * PAGE);
+	void **page = (void **)(list + PAGE - nr / 2 * sizeof(*page));
+	static int nodes[MAX_PAGES];
+
+	for (long i = 0; i < nr; i++) {
+		page[i] = area->addr + i * PAGE;
+		nodes[i] = area->to;
+	}
+	ASSERT_EQ(0, mprotect(list + PAGE, PAGE, PROT_NONE));
+	EXPECT_EQ(-1, move_pages(0, nr, page, nodes, status, MPOL_MF_MOVE));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(nr / 2, cdm_pages_on(area->addr, area->size, area->to));
+	EXPECT_EQ(0, area_wrong(area));
+}
+
+/* Any order, any alignment, several times, and addresses where nothing is. */
+TEST_F(way, move_pages_of_a_list)
+{
+	struct area *area = &self->area;
+	static int nodes[MAX_PAGES];
+	long nr = area->nr;
+
+	for (long i = 0; i < nr; i++) {
+		address[i] = area->addr + (nr - 1 - i) * PAGE + i % PAGE;
+		nodes[i] = i % 3 ? area->to : area->from;
+	}
+	address[7] = address[nr - 1];
+	address[nr / 2] = (void *)~0UL;
+	address[nr / 2 + 1] = NULL;
+	EXPECT_EQ(0, move_pages(0, nr, address, nodes, status, MPOL_MF_MOVE));
+	EXPECT_EQ(-EFAULT, status[nr / 2]);
+	EXPECT_EQ(-EFAULT, status[nr / 2 + 1]);
+	for (long i = 0; i < nr; i++) {
+		if (i != 7 && i != nr - 1 && i != nr / 2 && i != nr / 2 + 1)
+			ASSERT_EQ(nodes[i], status[i]);
 	}
 	EXPECT_EQ(0, area_wrong(area));
 }
