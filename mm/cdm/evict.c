@@ -9,6 +9,8 @@
 #include <linux/memory_hotplug.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 
@@ -73,14 +75,123 @@ struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn)
 	return NULL;
 }
 
+/*
+ * Is there RAM for @nr_pages more, free, reclaimable or in exchange for swap?
+ * Beyond that, tenants that come home would drive others out of memory.
+ */
+static bool cdm_ram_is_full(unsigned long nr_pages)
+{
+	return si_mem_available() + get_nr_swap_pages() < (long)nr_pages;
+}
+
+/* Where a folio is mapped. */
+struct cdm_user {
+	struct mm_struct *mm;
+	unsigned long addr;
+};
+
+static bool cdm_note_user(struct folio *folio, struct vm_area_struct *vma,
+			  unsigned long addr, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	struct cdm_user *user = arg;
+
+	if (!page_vma_mapped_walk(&pvmw))
+		return true;
+	page_vma_mapped_walk_done(&pvmw);
+	if (mmget_not_zero(vma->vm_mm))
+		user->mm = vma->vm_mm;
+	user->addr = pvmw.address;
+	return false;
+}
+
+/* A process that maps @folio, with a reference, and where. */
+static bool cdm_find_user(struct folio *folio, struct cdm_user *user)
+{
+	struct rmap_walk_control rwc = {
+		.arg = user,
+		.rmap_one = cdm_note_user,
+		.anon_lock = folio_lock_anon_vma_read,
+	};
+
+	user->mm = NULL;
+	if (folio_test_anon(folio) && !folio_test_ksm(folio) &&
+	    folio_mapped(folio) && folio_order(folio) < PMD_ORDER)
+		rmap_walk(folio, &rwc);
+	return user->mm;
+}
+
+/*
+ * Evict what is simple of the page frames in [@pfn, @end_pfn), by the process that
+ * maps @folio: all that is in the same page table. A process that is busy with its
+ * mappings is not waited for; the owner may be, in its own way.
+ */
+static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
+				     unsigned long end_pfn,
+				     enum migrate_reason reason,
+				     const struct cdm_scratch *scratch)
+{
+	struct cdm_move move = {
+		.nid = NUMA_NO_NODE,
+		.reason = reason,
+		.pfn = pfn,
+		.end_pfn = end_pfn,
+	};
+	unsigned int nr_moved = 0;
+	struct cdm_user user;
+	bool found;
+
+	found = cdm_find_user(folio, &user);
+	/* Whom somebody holds does not move. */
+	folio_put(folio);
+	if (!found)
+		return 0;
+	move.mm = user.mm;
+	if (mmap_read_trylock(user.mm)) {
+		nr_moved = cdm_move_simple_locked(&move, user.addr & PMD_MASK,
+						  CDM_BATCH, scratch);
+		mmap_read_unlock(user.mm);
+	}
+	mmput_async(user.mm);
+	return nr_moved;
+}
+
+/* After so many processes with little in the block the search does not pay. */
+#define CDM_FRUITLESS	4
+
+/*
+ * Evict what is simple of [@pfn, @end_pfn) without the reverse map, if there is
+ * memory for doing so. Returns how many pages have moved.
+ */
+static unsigned long cdm_evict_simple(unsigned long pfn, unsigned long end_pfn,
+				      enum migrate_reason reason)
+{
+	unsigned int nr, nr_fruitless = 0;
+	unsigned long first = pfn, nr_moved = 0;
+	struct cdm_scratch scratch;
+	struct folio *folio;
+
+	if (cdm_scratch_alloc(&scratch))
+		return 0;
+	while (nr_fruitless < CDM_FRUITLESS &&
+	       !cdm_ram_is_full(pageblock_nr_pages) &&
+	       (folio = cdm_next_folio(&pfn, end_pfn))) {
+		nr = cdm_evict_beside(folio, first, end_pfn, reason, &scratch);
+		nr_fruitless += nr < CDM_BATCH / 32;
+		nr_moved += nr;
+	}
+	cdm_scratch_free(&scratch);
+	return nr_moved;
+}
+
 static bool cdm_is_owned(struct folio *folio)
 {
 	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
 }
 
 /*
- * Isolate the used folios of the pageblock at *@pfn, which is then where to go
- * on. Returns the number of pages that were seen to have tenants.
+ * Isolate the used folios of [*@pfn, @end_pfn); *@pfn is then where to go on.
+ * Returns the number of pages that were seen to have tenants.
  */
 static unsigned long cdm_collect_block(unsigned long *pfn,
 				       unsigned long end_pfn,
@@ -89,7 +200,6 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 	unsigned long nr_used = 0;
 	struct folio *folio;
 
-	end_pfn = min(end_pfn, pageblock_end_pfn(*pfn));
 	while ((folio = cdm_next_folio(pfn, end_pfn))) {
 		if (!cdm_is_owned(folio))
 			nr_used += folio_nr_pages(folio);
@@ -102,15 +212,6 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 static bool cdm_evict_stop(unsigned long deadline)
 {
 	return signal_pending(current) || time_after_eq(jiffies, deadline);
-}
-
-/*
- * Is there RAM for @nr_pages more, free, reclaimable or in exchange for swap?
- * Beyond that, tenants that come home would drive others out of memory.
- */
-static bool cdm_ram_is_full(unsigned long nr_pages)
-{
-	return si_mem_available() + get_nr_swap_pages() < (long)nr_pages;
 }
 
 /*
@@ -172,10 +273,16 @@ int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved)
 {
+	unsigned long block_end = min(end_pfn, pageblock_end_pfn(*pfn));
+	unsigned long nr_simple;
 	LIST_HEAD(folios);
+	int ret;
 
-	*nr_used = cdm_collect_block(pfn, end_pfn, &folios);
-	return cdm_send_home(&folios, reason, nr_moved);
+	nr_simple = cdm_evict_simple(*pfn, block_end, reason);
+	*nr_used = nr_simple + cdm_collect_block(pfn, block_end, &folios);
+	ret = cdm_send_home(&folios, reason, nr_moved);
+	*nr_moved += nr_simple;
+	return ret;
 }
 
 /*

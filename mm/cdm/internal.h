@@ -150,11 +150,22 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
 	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
 }
 
+/* Where what is simple goes, and why; of page frames @pfn to @end_pfn only. */
+struct cdm_move {
+	struct mm_struct *mm;
+	int nid;
+	enum migrate_reason reason;
+	unsigned long pfn;
+	unsigned long end_pfn;
+};
+
 /* range.c */
-unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
-			     unsigned int nr_pages, int nid,
-			     enum migrate_reason reason,
+unsigned int cdm_move_simple(const struct cdm_move *move, unsigned long start,
+			     unsigned int nr_pages,
 			     const struct cdm_scratch *scratch);
+unsigned int cdm_move_simple_locked(const struct cdm_move *move,
+				    unsigned long start, unsigned int nr_pages,
+				    const struct cdm_scratch *scratch);
 int cdm_scratch_alloc(struct cdm_scratch *scratch);
 void cdm_scratch_free(struct cdm_scratch *scratch);
 

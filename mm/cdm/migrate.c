@@ -233,11 +233,16 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 				      unsigned int nr_pages, int nid,
 				      const struct cdm_scratch *scratch)
 {
+	const struct cdm_move move = {
+		.mm = mm,
+		.nid = nid,
+		.reason = MR_DEVICE,
+		.end_pfn = ULONG_MAX,
+	};
 	unsigned int nr_simple, nr_moved = 0, nr_left = 0;
 	int ret = 0;
 
-	nr_simple = cdm_move_simple(mm, start, nr_pages, nid, MR_DEVICE,
-				    scratch);
+	nr_simple = cdm_move_simple(&move, start, nr_pages, scratch);
 	if (nr_simple < nr_pages) {
 		if (cdm_is_undecided(scratch->status, nr_pages))
 			ret = cdm_migrate_any(mm, start, nr_pages, nid,

@@ -49,8 +49,7 @@ struct cdm_range {
 	pmd_t *pmd;
 	unsigned long start;
 	unsigned long end;
-	int nid;		/* as asked for, */
-	enum migrate_reason reason;	/* and why */
+	const struct cdm_move *move;	/* as asked for */
 	int from;		/* the node of those that move, */
 	int to;			/* and the one they move to */
 	unsigned int nr;	/* of slots, */
@@ -247,6 +246,9 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 
 	if (!cdm_is_simple(folio))
 		return false;
+	if (folio_pfn(folio) < range->move->pfn ||
+	    folio_pfn(folio) >= range->move->end_pfn)
+		return false;
 	/* From one node of RAM to another is no business of ours. */
 	if (!cdm_node(nid) && !cdm_node(range->to))
 		return false;
@@ -288,7 +290,7 @@ static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
 				entry);
 	if (!folio)
 		return -EAGAIN;
-	if (cdm_in_place(folio_nid(folio), range->nid))
+	if (cdm_in_place(folio_nid(folio), range->move->nid))
 		return folio_nid(folio);
 	if (!cdm_range_wants(range, folio) ||
 	    !cdm_range_has_all(range, nr, pte, folio) ||
@@ -337,11 +339,11 @@ static struct page *cdm_alloc_block(const struct cdm_range *range,
 
 	gfp |= GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	if (cdm_node(range->to))
-		mask = cdm_node_only(range->to, range->reason == MR_DEVICE ?
+		mask = cdm_node_only(range->to, range->move->reason == MR_DEVICE ?
 				     CDM_BY_DRIVER : CDM_BY_MOVE);
 	if (mask || order)
 		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
-	if (order || range->nid != NUMA_NO_NODE)
+	if (order || range->move->nid != NUMA_NO_NODE)
 		gfp |= __GFP_THISNODE;
 	return __alloc_pages_noprof(gfp, order, range->to, mask);
 }
@@ -892,9 +894,9 @@ static void cdm_note_run(const struct cdm_range *range, unsigned long pfn,
 			 unsigned long nr_pages)
 {
 	if (nr_pages && cdm_node(range->to))
-		cdm_note_placed(pfn, nr_pages, range->reason);
+		cdm_note_placed(pfn, nr_pages, range->move->reason);
 	else if (nr_pages)
-		cdm_note_evicted(pfn, nr_pages, range->reason);
+		cdm_note_evicted(pfn, nr_pages, range->move->reason);
 }
 
 /* Say why they are where they are: of those next to each other at once. */
@@ -1014,28 +1016,27 @@ static bool cdm_vma_is_simple(struct vm_area_struct *vma)
 
 /*
  * Move what is simple of [@start, @start + @nr_pages pages), at most CDM_BATCH
- * pages, to node @nid; NUMA_NO_NODE is RAM. The status of a page is then the node
- * where it is, -ENOENT if nothing is present, -ENOMEM; or -EAGAIN, if it is not
- * simple, or is in use at the moment. Returns how many pages have moved.
+ * pages. The status of a page is then the node where it is, -ENOENT if nothing is
+ * present, -ENOMEM; or -EAGAIN, if it is not simple, is not asked for, or is in use
+ * at the moment. Returns how many pages have moved.
  */
-unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
-			     unsigned int nr_pages, int nid,
-			     enum migrate_reason reason,
-			     const struct cdm_scratch *scratch)
+unsigned int cdm_move_simple_locked(const struct cdm_move *move,
+				    unsigned long start, unsigned int nr_pages,
+				    const struct cdm_scratch *scratch)
 {
 	unsigned long addr, next, end = start + nr_pages * PAGE_SIZE;
 	unsigned int i, nr_moved = 0;
 
+	mmap_assert_locked(move->mm);
 	for (i = 0; i < nr_pages; i++)
 		scratch->status[i] = -EAGAIN;
-	mmap_read_lock(mm);
 	for (addr = start; addr < end; addr = next) {
 		struct cdm_range range = {
-			.vma = vma_lookup(mm, addr) ?: find_vma(mm, addr),
-			.nid = nid,
-			.reason = reason,
+			.move = move,
+			.vma = vma_lookup(move->mm, addr) ?:
+			       find_vma(move->mm, addr),
 			.from = NUMA_NO_NODE,
-			.to = nid,
+			.to = move->nid,
 			.slots = scratch->slots,
 			.entries = scratch->entries,
 			.segments = scratch->segments,
@@ -1048,12 +1049,23 @@ unsigned int cdm_move_simple(struct mm_struct *mm, unsigned long start,
 		if (range.start >= end)
 			break;
 		range.end = next;
-		range.pmd = mm_find_pmd(mm, range.start);
+		range.pmd = mm_find_pmd(move->mm, range.start);
 		if (range.pmd && cdm_vma_is_simple(range.vma))
 			nr_moved += cdm_range_move(&range, scratch->status +
 					(range.start - start) / PAGE_SIZE);
 	}
-	mmap_read_unlock(mm);
+	return nr_moved;
+}
+
+unsigned int cdm_move_simple(const struct cdm_move *move, unsigned long start,
+			     unsigned int nr_pages,
+			     const struct cdm_scratch *scratch)
+{
+	unsigned int nr_moved;
+
+	mmap_read_lock(move->mm);
+	nr_moved = cdm_move_simple_locked(move, start, nr_pages, scratch);
+	mmap_read_unlock(move->mm);
 	return nr_moved;
 }
 

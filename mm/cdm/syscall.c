@@ -18,10 +18,9 @@
 
 /* Pages next to each other that go to the same node. */
 struct cdm_run {
-	struct mm_struct *mm;
+	struct cdm_move move;
 	unsigned long start;
 	unsigned long nr_pages;
-	int nid;
 	struct cdm_scratch scratch;
 };
 
@@ -30,8 +29,7 @@ static void cdm_run_move(struct cdm_run *run)
 	while (run->nr_pages && !fatal_signal_pending(current)) {
 		unsigned int nr = cdm_batch_pages(run->start, run->nr_pages);
 
-		cdm_move_simple(run->mm, run->start, nr, run->nid, MR_SYSCALL,
-				&run->scratch);
+		cdm_move_simple(&run->move, run->start, nr, &run->scratch);
 		run->start += nr * PAGE_SIZE;
 		run->nr_pages -= nr;
 		cond_resched();
@@ -40,13 +38,13 @@ static void cdm_run_move(struct cdm_run *run)
 
 static void cdm_run_add(struct cdm_run *run, unsigned long addr, int nid)
 {
-	if (addr >= run->mm->task_size)
+	if (addr >= run->move.mm->task_size)
 		return;
-	if (nid != run->nid || addr != run->start + run->nr_pages * PAGE_SIZE) {
+	if (nid != run->move.nid || addr != run->start + run->nr_pages * PAGE_SIZE) {
 		cdm_run_move(run);
 		run->start = addr;
 		run->nr_pages = 0;
-		run->nid = nid;
+		run->move.nid = nid;
 	}
 	run->nr_pages++;
 }
@@ -61,7 +59,14 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      const void __user * __user *pages,
 		      const int __user *nodes)
 {
-	struct cdm_run run = { .mm = mm, .nid = NUMA_NO_NODE };
+	struct cdm_run run = {
+		.move = {
+			.mm = mm,
+			.nid = NUMA_NO_NODE,
+			.reason = MR_SYSCALL,
+			.end_pfn = ULONG_MAX,
+		},
+	};
 	const void __user *page;
 	unsigned long i;
 	int nid;
