@@ -361,12 +361,13 @@ static int cdm_test_copy_nodes(u64 to, const int *nodes, u64 size)
 static long cdm_test_ioc_migrate(void __user *arg)
 {
 	struct cdm_test_migrate ask;
-	int *status;
+	int *status = NULL;
 	long ret;
 
 	if (copy_from_user(&ask, arg, sizeof(ask)))
 		return -EFAULT;
-	status = cdm_test_alloc_nodes(ask.size);
+	if (ask.status)
+		status = cdm_test_alloc_nodes(ask.size);
 	if (IS_ERR(status))
 		return PTR_ERR(status);
 
