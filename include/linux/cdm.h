@@ -75,6 +75,7 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      unsigned long nr_pages,
 		      const void __user * __user *pages,
 		      const int __user *nodes);
+void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
 unsigned long __cdm_free_pages(void);
@@ -201,6 +202,13 @@ static inline void cdm_move_ahead(struct mm_struct *mm,
 {
 	if (cdm_enabled())
 		__cdm_move_ahead(mm, allowed, nr_pages, pages, nodes);
+}
+
+/* The same for migrate_pages(), and for a cpuset that changes. */
+static inline void cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
+{
+	if (cdm_node(from) || cdm_node(to))
+		__cdm_migrate_ahead(mm, from, to);
 }
 
 /* Copy a folio that is to be migrated; the owner may have an engine for that. */
@@ -701,6 +709,10 @@ static inline void cdm_move_ahead(struct mm_struct *mm,
 				  unsigned long nr_pages,
 				  const void __user * __user *pages,
 				  const int __user *nodes)
+{
+}
+
+static inline void cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
 {
 }
 

@@ -132,6 +132,7 @@ static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 				     const struct cdm_scratch *scratch)
 {
 	struct cdm_move move = {
+		.from = NUMA_NO_NODE,
 		.nid = NUMA_NO_NODE,
 		.reason = reason,
 		.pfn = pfn,

@@ -150,9 +150,13 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
 	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
 }
 
-/* Where what is simple goes, and why; of page frames @pfn to @end_pfn only. */
+/*
+ * Where what is simple goes, and why; NUMA_NO_NODE is RAM. Only from node @from,
+ * or for NUMA_NO_NODE from any, and only page frames from @pfn to @end_pfn.
+ */
 struct cdm_move {
 	struct mm_struct *mm;
+	int from;
 	int nid;
 	enum migrate_reason reason;
 	unsigned long pfn;
@@ -160,6 +164,11 @@ struct cdm_move {
 };
 
 /* range.c */
+bool cdm_vma_is_simple(struct vm_area_struct *vma);
+unsigned int cdm_move_table(const struct cdm_move *move,
+			    struct vm_area_struct *vma, pmd_t *pmd,
+			    unsigned long start, unsigned long end,
+			    const struct cdm_scratch *scratch, int *status);
 unsigned int cdm_move_simple(const struct cdm_move *move, unsigned long start,
 			     unsigned int nr_pages,
 			     const struct cdm_scratch *scratch);

@@ -235,6 +235,7 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 {
 	const struct cdm_move move = {
 		.mm = mm,
+		.from = NUMA_NO_NODE,
 		.nid = nid,
 		.reason = MR_DEVICE,
 		.end_pfn = ULONG_MAX,

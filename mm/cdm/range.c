@@ -1007,11 +1007,33 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 }
 
 /* May anonymous memory of @vma move, and is there any? */
-static bool cdm_vma_is_simple(struct vm_area_struct *vma)
+bool cdm_vma_is_simple(struct vm_area_struct *vma)
 {
 	return vma->anon_vma && vma_migratable(vma) &&
 	       !is_vm_hugetlb_page(vma) &&
 	       !(vma->vm_flags & (VM_LOCKED | VM_PFNMAP | VM_MIXEDMAP | VM_IO));
+}
+
+/* Move what is simple of [@start, @end), which the page table at @pmd maps. */
+unsigned int cdm_move_table(const struct cdm_move *move,
+			    struct vm_area_struct *vma, pmd_t *pmd,
+			    unsigned long start, unsigned long end,
+			    const struct cdm_scratch *scratch, int *status)
+{
+	struct cdm_range range = {
+		.move = move,
+		.vma = vma,
+		.pmd = pmd,
+		.start = start,
+		.end = end,
+		.from = move->from,
+		.to = move->nid,
+		.slots = scratch->slots,
+		.entries = scratch->entries,
+		.segments = scratch->segments,
+	};
+
+	return cdm_range_move(&range, status);
 }
 
 /*
@@ -1031,28 +1053,21 @@ unsigned int cdm_move_simple_locked(const struct cdm_move *move,
 	for (i = 0; i < nr_pages; i++)
 		scratch->status[i] = -EAGAIN;
 	for (addr = start; addr < end; addr = next) {
-		struct cdm_range range = {
-			.move = move,
-			.vma = vma_lookup(move->mm, addr) ?:
-			       find_vma(move->mm, addr),
-			.from = NUMA_NO_NODE,
-			.to = move->nid,
-			.slots = scratch->slots,
-			.entries = scratch->entries,
-			.segments = scratch->segments,
-		};
+		struct vm_area_struct *vma = vma_lookup(move->mm, addr) ?:
+					     find_vma(move->mm, addr);
+		pmd_t *pmd;
 
-		if (!range.vma)
+		if (!vma)
 			break;
-		range.start = max(addr, range.vma->vm_start);
-		next = min3(end, range.vma->vm_end, pmd_addr_end(range.start, end));
-		if (range.start >= end)
+		addr = max(addr, vma->vm_start);
+		next = min3(end, vma->vm_end, pmd_addr_end(addr, end));
+		if (addr >= end)
 			break;
-		range.end = next;
-		range.pmd = mm_find_pmd(move->mm, range.start);
-		if (range.pmd && cdm_vma_is_simple(range.vma))
-			nr_moved += cdm_range_move(&range, scratch->status +
-					(range.start - start) / PAGE_SIZE);
+		pmd = mm_find_pmd(move->mm, addr);
+		if (pmd && cdm_vma_is_simple(vma))
+			nr_moved += cdm_move_table(move, vma, pmd, addr, next,
+						   scratch, scratch->status +
+						   (addr - start) / PAGE_SIZE);
 	}
 	return nr_moved;
 }

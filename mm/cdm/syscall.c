@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Coherent device memory: what move_pages(2) may leave to the fast way.
+ * Coherent device memory: what move_pages(2) and migrate_pages(2) may leave to the
+ * fast way.
  *
  * What is simple moves first, by range.c. The system call then finds it in place,
  * moves the rest, and says of each page what it always says.
@@ -9,6 +10,7 @@
 #include <linux/compat.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/pagewalk.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
@@ -62,6 +64,7 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 	struct cdm_run run = {
 		.move = {
 			.mm = mm,
+			.from = NUMA_NO_NODE,
 			.nid = NUMA_NO_NODE,
 			.reason = MR_SYSCALL,
 			.end_pfn = ULONG_MAX,
@@ -85,4 +88,62 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 	}
 	cdm_run_move(&run);
 	cdm_scratch_free(&run.scratch);
+}
+
+/* The page tables of a process, from @next on. */
+struct cdm_sweep {
+	struct cdm_move move;
+	unsigned long next;
+	struct cdm_scratch scratch;
+};
+
+static int cdm_sweep_vma(unsigned long start, unsigned long end,
+			 struct mm_walk *walk)
+{
+	return !cdm_vma_is_simple(walk->vma);
+}
+
+/* After each table that had something, others may have the mmap lock. */
+static int cdm_sweep_table(pmd_t *pmd, unsigned long start, unsigned long end,
+			   struct mm_walk *walk)
+{
+	struct cdm_sweep *sweep = walk->private;
+
+	sweep->next = end;
+	if (pmd_leaf(pmdp_get_lockless(pmd)))
+		return 0;
+	return cdm_move_table(&sweep->move, walk->vma, pmd, start, end,
+			      &sweep->scratch, sweep->scratch.status) > 0;
+}
+
+static const struct mm_walk_ops cdm_sweep_ops = {
+	.test_walk = cdm_sweep_vma,
+	.pmd_entry = cdm_sweep_table,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/* Move all that is simple from one node to another, one of them a device node. */
+void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
+{
+	struct cdm_sweep sweep = {
+		.move = {
+			.mm = mm,
+			.from = from,
+			.nid = to,
+			.reason = MR_SYSCALL,
+			.end_pfn = ULONG_MAX,
+		},
+	};
+	int more;
+
+	if (cdm_scratch_alloc(&sweep.scratch))
+		return;
+	do {
+		mmap_read_lock(mm);
+		more = walk_page_range(mm, sweep.next, mm->task_size,
+				       &cdm_sweep_ops, &sweep);
+		mmap_read_unlock(mm);
+		cond_resched();
+	} while (more > 0 && !fatal_signal_pending(current));
+	cdm_scratch_free(&sweep.scratch);
 }

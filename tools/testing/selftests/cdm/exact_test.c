@@ -1320,6 +1320,31 @@ TEST_F(way, move_pages_of_a_list)
 	EXPECT_EQ(0, area_wrong(area));
 }
 
+/* All that a process has there; large folios do not survive the general way. */
+TEST_F(way, migrate_pages)
+{
+	struct area *area = &self->area;
+	struct area large = *area;
+	unsigned long from, to;
+	long nr;
+
+	if (access(MTHP "enabled", W_OK))
+		SKIP(return, "no folios of 64 KiB");
+	ASSERT_TRUE(area_map_large(&large, SIZE));
+	nr = large_pages(&large);
+	for (int i = 0; i < 4; i++) {
+		from = 1UL << area->from;
+		to = 1UL << area->to;
+		EXPECT_EQ(0, migrate_pages(0, 64, &from, &to));
+		EXPECT_EQ(area->nr, cdm_pages_on(area->addr, SIZE, area->to));
+		EXPECT_EQ(area->nr, cdm_pages_on(large.addr, SIZE, area->to));
+		EXPECT_EQ(nr, large_pages(&large));
+		EXPECT_EQ(0, area_wrong(area));
+		EXPECT_EQ(0, area_wrong(&large));
+		area_turn(area);
+	}
+}
+
 /* Memory that does not come */
 
 static bool area_is_honest(const struct area *area)
