@@ -72,7 +72,7 @@ struct cdm_segment {
  *	from page frame @from to @to, one or both of which are in the owner's
  *	memory: tenants have come, left (been evicted), or changed places. @from
  *	can no more be reached by way of a process. May not sleep and not migrate
- *	anything: the folios are locked.
+ *	anything: folios are locked.
  * @failed: the page frame @pfn has failed and is not used again (memory
  *	failure). Called in process context, from where the failure is handled;
  *	may sleep, but not take folio locks or free pages.
@@ -80,7 +80,9 @@ struct cdm_segment {
  *	and return when that is done. An error makes the CPU copy all of them.
  *	%-EHWPOISON says that something cannot be read; each folio is then asked
  *	for on its own, and one for which that is the answer again stays where
- *	it is. May sleep, but not wait for folio locks or allocate with I/O.
+ *	it is. May sleep, but the folios are locked, and the mmap lock of a
+ *	process may be held for reading: it must not wait for folio locks, for
+ *	anybody who takes an mmap lock, or for allocations that do I/O.
  * @copy_min: the least that is worth @copy, in bytes of all segments
  *
  * All are optional, and are called with the data of cdm_register_memory(). None

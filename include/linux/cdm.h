@@ -71,7 +71,7 @@ void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent);
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
-void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
+bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      unsigned long nr_pages,
 		      const void __user * __user *pages,
 		      const int __user *nodes);
@@ -193,15 +193,18 @@ static inline void cdm_note_move(struct folio *src, struct folio *dst,
 		__cdm_note_move(src, dst, reason);
 }
 
-/* What move_pages() can leave to a faster way, to and from device nodes. */
-static inline void cdm_move_ahead(struct mm_struct *mm,
+/*
+ * What move_pages() can leave to a faster way, to and from device nodes. Returns
+ * whether anything has moved. Such a page is no reason to move what is queued.
+ */
+static inline bool cdm_move_ahead(struct mm_struct *mm,
 				  const nodemask_t *allowed,
 				  unsigned long nr_pages,
 				  const void __user * __user *pages,
 				  const int __user *nodes)
 {
-	if (cdm_enabled())
-		__cdm_move_ahead(mm, allowed, nr_pages, pages, nodes);
+	return cdm_enabled() &&
+	       __cdm_move_ahead(mm, allowed, nr_pages, pages, nodes);
 }
 
 /* The same for migrate_pages(), and for a cpuset that changes. */
@@ -704,12 +707,13 @@ static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 {
 }
 
-static inline void cdm_move_ahead(struct mm_struct *mm,
+static inline bool cdm_move_ahead(struct mm_struct *mm,
 				  const nodemask_t *allowed,
 				  unsigned long nr_pages,
 				  const void __user * __user *pages,
 				  const int __user *nodes)
 {
+	return false;
 }
 
 static inline void cdm_migrate_ahead(struct mm_struct *mm, int from, int to)

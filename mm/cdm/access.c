@@ -16,20 +16,28 @@
 
 #include "internal.h"
 
-struct cdm_access {
-	struct folio *last;	/* a large folio is met once a page */
-	unsigned long nr_used;	/* pages */
-};
-
 static void cdm_visit_used(struct folio *folio, int *status, void *data)
 {
-	struct cdm_access *access = data;
+	struct folio **last = data;
 
-	access->nr_used++;
-	if (folio == access->last)
-		return;
-	access->last = folio;
-	folio_mark_accessed(folio);
+	*status = folio_nid(folio);
+	/* A large one may be met once a page. */
+	if (folio != *last)
+		folio_mark_accessed(folio);
+	*last = folio;
+}
+
+/* Of a batch: how many pages have been marked? */
+static unsigned int cdm_mark_used(struct mm_struct *mm, unsigned long start,
+				  unsigned int nr_pages, int *status)
+{
+	struct folio *last = NULL;
+	unsigned int i, nr_used = 0;
+
+	cdm_walk(mm, start, nr_pages, status, cdm_visit_used, &last);
+	for (i = 0; i < nr_pages; i++)
+		nr_used += status[i] >= 0;
+	return nr_used;
 }
 
 /**
@@ -52,8 +60,7 @@ static void cdm_visit_used(struct folio *folio, int *status, void *data)
 int cdm_report_accesses(struct mm_struct *mm, unsigned long start,
 			unsigned long size, unsigned long nr)
 {
-	unsigned long nr_pages = size >> PAGE_SHIFT, done;
-	struct cdm_access access = { };
+	unsigned long nr_pages = size >> PAGE_SHIFT, nr_used = 0, done;
 	int *status;
 	int ret;
 
@@ -64,14 +71,13 @@ int cdm_report_accesses(struct mm_struct *mm, unsigned long start,
 	if (!status)
 		return -ENOMEM;
 	for (done = 0; done < nr_pages; done += CDM_BATCH) {
-		access.last = NULL;
-		cdm_walk(mm, start + (done << PAGE_SHIFT),
-			 min(nr_pages - done, CDM_BATCH), status,
-			 cdm_visit_used, &access);
+		nr_used += cdm_mark_used(mm, start + (done << PAGE_SHIFT),
+					 min(nr_pages - done, CDM_BATCH),
+					 status);
 		cond_resched();
 	}
 	kfree(status);
-	trace_cdm_access(start, nr_pages, nr, access.nr_used);
+	trace_cdm_access(start, nr_pages, nr, nr_used);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_report_accesses);

@@ -123,8 +123,8 @@ static bool cdm_find_user(struct folio *folio, struct cdm_user *user)
 
 /*
  * Evict what is simple of the page frames in [@pfn, @end_pfn), by the process that
- * maps @folio: all that is in the same page table. A process that is busy with its
- * mappings is not waited for; the owner may be, in its own way.
+ * maps @folio: all that is in the same batch of its page table. A process that is
+ * busy with its mappings is not waited for, nor does it wait for reclaim.
  */
 static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 				     unsigned long end_pfn,
@@ -132,12 +132,14 @@ static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 				     const struct cdm_scratch *scratch)
 {
 	struct cdm_move move = {
+		.nowait = true,
 		.from = NUMA_NO_NODE,
 		.nid = NUMA_NO_NODE,
 		.reason = reason,
 		.pfn = pfn,
 		.end_pfn = end_pfn,
 	};
+	const unsigned long size = CDM_BATCH * PAGE_SIZE;
 	unsigned int nr_moved = 0;
 	struct cdm_user user;
 	bool found;
@@ -149,7 +151,8 @@ static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 		return 0;
 	move.mm = user.mm;
 	if (mmap_read_trylock(user.mm)) {
-		nr_moved = cdm_move_simple_locked(&move, user.addr & PMD_MASK,
+		nr_moved = cdm_move_simple_locked(&move,
+						  ALIGN_DOWN(user.addr, size),
 						  CDM_BATCH, scratch);
 		mmap_read_unlock(user.mm);
 	}

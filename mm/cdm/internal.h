@@ -94,7 +94,7 @@ int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
 
-/* Pages that are handled at a time: as many as one page table maps. */
+/* Pages that are handled at a time, within a page table. */
 #define CDM_BATCH	512UL
 
 /* What a walk of user memory finds at one address, with the PTL held. */
@@ -143,7 +143,7 @@ struct cdm_scratch {
 	int *status;
 };
 
-/* How many pages from @addr on one page table maps. */
+/* How many pages from @addr on make a batch; batches are aligned. */
 static inline unsigned int cdm_batch_pages(unsigned long addr,
 					   unsigned long nr_pages)
 {
@@ -156,6 +156,7 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
  */
 struct cdm_move {
 	struct mm_struct *mm;
+	bool nowait;		/* do not reclaim for the sake of it */
 	int from;
 	int nid;
 	enum migrate_reason reason;

@@ -17,6 +17,7 @@
 #include <linux/pagewalk.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/swap.h>
 #include <linux/topology.h>
 #include <linux/workqueue.h>
@@ -82,37 +83,101 @@ bool cdm_in_place(int node, int nid)
 	return nid == NUMA_NO_NODE ? !cdm_node(node) : node == nid;
 }
 
+/* The page of an entry, or why there is none to move. */
+static void cdm_walk_pte(struct vm_area_struct *vma, unsigned long addr,
+			 pte_t pte, int *status, cdm_visit_fn visit, void *data)
+{
+	struct folio *folio;
+
+	*status = -ENOENT;
+	if (!pte_present(pte))
+		return;
+	folio = vm_normal_folio(vma, addr, pte);
+	if (folio)
+		visit(folio, status, data);
+	else if (is_zero_pfn(pte_pfn(pte)))
+		*status = -EFAULT;
+}
+
+/* What one page table maps. Returns false if there is none. */
+static bool cdm_walk_table(struct vm_area_struct *vma, unsigned long addr,
+			   unsigned int nr_pages, int *status,
+			   cdm_visit_fn visit, void *data)
+{
+	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
+	pte_t *table = NULL;
+	spinlock_t *ptl;	/* of the page table */
+	unsigned int i;
+
+	if (pmd)
+		table = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!table)
+		return false;
+	for (i = 0; i < nr_pages; i++)
+		cdm_walk_pte(vma, addr + i * PAGE_SIZE, ptep_get(table + i),
+			     status + i, visit, data);
+	pte_unmap_unlock(table, ptl);
+	return true;
+}
+
 /*
- * Visit the folio of each page of [@start, @start + @nr_pages pages); where
- * there is none, the page's @status says why: -EFAULT for no or unmigratable
- * mapping and the zero page, -ENOENT for nothing present.
+ * What is mapped at @addr by an entry for more than a page, if anything. Returns
+ * how many pages that is about, all of which have the same status.
+ */
+static unsigned int cdm_walk_huge(struct vm_area_struct *vma,
+				  unsigned long addr, unsigned int nr_pages,
+				  int *status, cdm_visit_fn visit, void *data)
+{
+	struct folio_walk fw;
+	struct folio *folio;
+
+	folio = folio_walk_start(&fw, vma, addr, FW_ZEROPAGE);
+	*status = folio ? -EFAULT : -ENOENT;
+	if (folio && !is_zero_folio(folio) && !is_huge_zero_folio(folio))
+		visit(folio, status, data);
+	if (folio && fw.level == FW_LEVEL_PTE)
+		nr_pages = 1;
+	if (folio)
+		folio_walk_end(&fw, vma);
+	memset32((u32 *)status, *status, nr_pages);
+	return nr_pages;
+}
+
+/* @nr_pages pages that one entry of a PMD is for. Returns how many are done. */
+static unsigned int cdm_walk_pmd(struct vm_area_struct *vma, unsigned long addr,
+				 unsigned int nr_pages, int *status,
+				 cdm_visit_fn visit, void *data)
+{
+	if (!is_vm_hugetlb_page(vma) &&
+	    cdm_walk_table(vma, addr, nr_pages, status, visit, data))
+		return nr_pages;
+	return cdm_walk_huge(vma, addr, nr_pages, status, visit, data);
+}
+
+/*
+ * Visit the folio of each page of [@start, @start + @nr_pages pages), that of an
+ * entry for more than a page once; where there is none, the page's @status says
+ * why: -EFAULT for no or unmigratable mapping and the zero page, -ENOENT for
+ * nothing present.
  */
 void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
 	      int *status, cdm_visit_fn visit, void *data)
 {
+	unsigned long addr = start, end = start + nr_pages * PAGE_SIZE;
 	struct vm_area_struct *vma = NULL;
-	unsigned int i;
+	unsigned int nr;
 
 	mmap_read_lock(mm);
-	for (i = 0; i < nr_pages; i++) {
-		unsigned long addr = start + i * PAGE_SIZE;
-		struct folio_walk fw;
-		struct folio *folio;
-
-		status[i] = -EFAULT;
+	for (; addr < end; addr += nr * PAGE_SIZE, status += nr) {
+		nr = 1;
+		*status = -EFAULT;
 		if (!vma || addr >= vma->vm_end)
 			vma = vma_lookup(mm, addr);
 		if (!vma || !vma_migratable(vma))
 			continue;
-
-		folio = folio_walk_start(&fw, vma, addr, FW_ZEROPAGE);
-		if (!folio) {
-			status[i] = -ENOENT;
-			continue;
-		}
-		if (!is_zero_folio(folio) && !is_huge_zero_folio(folio))
-			visit(folio, &status[i], data);
-		folio_walk_end(&fw, vma);
+		nr = (min3(end, vma->vm_end, pmd_addr_end(addr, end)) - addr) /
+		     PAGE_SIZE;
+		nr = cdm_walk_pmd(vma, addr, nr, status, visit, data);
 	}
 	mmap_read_unlock(mm);
 }
@@ -248,7 +313,8 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		if (cdm_is_undecided(scratch->status, nr_pages))
 			ret = cdm_migrate_any(mm, start, nr_pages, nid,
 					      scratch->status, &nr_moved);
-		nr_left = cdm_count_left(scratch->status, nr_pages);
+		if (nr_simple + nr_moved < nr_pages)
+			nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
 	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
 			  ret);

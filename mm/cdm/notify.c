@@ -32,7 +32,7 @@ void __cdm_note_failure(unsigned long pfn)
 	srcu_read_unlock(&cdm_ops_srcu, idx);
 }
 
-/* Pages that follow each other are mostly in the same sections. */
+/* From here on the owners of memory stay. */
 void cdm_sides_begin(struct cdm_sides *sides)
 	__acquires(&cdm_ops_srcu)
 {

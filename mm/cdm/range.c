@@ -21,10 +21,11 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmu_notifier.h>
-#include <linux/pagevec.h>
+#include <linux/page_owner.h>
 #include <linux/rmap.h>
 #include <linux/sched/clock.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/vmstat.h>
@@ -244,13 +245,13 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 {
 	int nid = folio_nid(folio);
 
-	if (!cdm_is_simple(folio))
-		return false;
 	if (folio_pfn(folio) < range->move->pfn ||
 	    folio_pfn(folio) >= range->move->end_pfn)
 		return false;
 	/* From one node of RAM to another is no business of ours. */
 	if (!cdm_node(nid) && !cdm_node(range->to))
+		return false;
+	if (!cdm_is_simple(folio))
 		return false;
 	if (range->from == NUMA_NO_NODE) {
 		range->from = nid;
@@ -292,7 +293,8 @@ static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
 		return -EAGAIN;
 	if (cdm_in_place(folio_nid(folio), range->move->nid))
 		return folio_nid(folio);
-	if (!cdm_range_wants(range, folio) ||
+	if (pte_pfn(entry) != folio_pfn(folio) ||
+	    !cdm_range_wants(range, folio) ||
 	    !cdm_range_has_all(range, nr, pte, folio) ||
 	    !cdm_isolate(folio, lru))
 		return -EAGAIN;
@@ -341,6 +343,8 @@ static struct page *cdm_alloc_block(const struct cdm_range *range,
 	if (cdm_node(range->to))
 		mask = cdm_node_only(range->to, range->move->reason == MR_DEVICE ?
 				     CDM_BY_DRIVER : CDM_BY_MOVE);
+	if (range->move->nowait)
+		gfp &= ~__GFP_DIRECT_RECLAIM;
 	if (mask || order)
 		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
 	if (order || range->move->nid != NUMA_NO_NODE)
@@ -357,17 +361,17 @@ static struct cdm_slot *cdm_next_small(const struct cdm_range *range,
 	return slot;
 }
 
-static void cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
+static bool cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
 {
 	struct cdm_slot *slot = cdm_next_small(range, range->slots);
-	unsigned int order = PMD_ORDER, j;
+	unsigned int order = PMD_ORDER, wanted = nr, j;
 	struct page *page;
 
 	while (nr) {
 		order = min_t(unsigned int, order, ilog2(nr));
 		page = cdm_alloc_block(range, order, 0);
 		if (!page && !order)
-			return;
+			break;
 		if (!page) {
 			order -= min(order, 3U);
 			continue;
@@ -380,11 +384,14 @@ static void cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
 			slot = cdm_next_small(range, slot + 1);
 		}
 	}
+	return nr < wanted;
 }
 
-static void cdm_range_alloc(struct cdm_range *range)
+/* Returns whether there is memory for any. */
+static bool cdm_range_alloc(struct cdm_range *range)
 {
 	unsigned int nr_small = 0;
+	bool found = false;
 	struct page *page;
 
 	cdm_for_each_slot(slot, range) {
@@ -395,8 +402,9 @@ static void cdm_range_alloc(struct cdm_range *range)
 		page = cdm_alloc_block(range, folio_order(slot->src),
 				       __GFP_COMP);
 		slot->dst = page ? page_rmappable_folio(page) : NULL;
+		found |= !!page;
 	}
-	cdm_range_alloc_small(range, nr_small);
+	return cdm_range_alloc_small(range, nr_small) || found;
 }
 
 /* Step 3: unmap them. */
@@ -622,7 +630,7 @@ static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
 		nr_pages += slot->nr_pages;
 		cdm_add_segment(range->segments, &nr, slot);
 	}
-	if (cdm_engine_wants(mem, nr_pages))
+	if (nr && cdm_engine_wants(mem, nr_pages))
 		ret = cdm_copy_by_engine(mem, range->segments, nr);
 	if (ret) {
 		cdm_for_each_slot(slot, range)
@@ -683,7 +691,8 @@ static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
 }
 
 /* What belongs to the page but its contents. */
-static void cdm_take_over(struct folio *dst, struct folio *src)
+static void cdm_take_over(struct folio *dst, struct folio *src,
+			  enum migrate_reason reason)
 {
 	__folio_set_locked(dst);
 	dst->index = src->index;
@@ -692,6 +701,7 @@ static void cdm_take_over(struct folio *dst, struct folio *src)
 	folio_migrate_flags(dst, src);
 	if (folio_test_large(dst))
 		mod_mthp_stat(folio_order(dst), MTHP_STAT_NR_ANON, 1);
+	set_page_owner_migrate_reason(&dst->page, reason);
 	folio_unlock(dst);
 }
 
@@ -712,7 +722,8 @@ static void cdm_range_copy(struct cdm_range *range)
 				folio_pfn(slot->dst)))
 			slot->copied = false;
 		else
-			cdm_take_over(slot->dst, slot->src);
+			cdm_take_over(slot->dst, slot->src,
+				      range->move->reason);
 	}
 }
 
@@ -867,6 +878,14 @@ static void cdm_range_put(struct cdm_range *range)
 	}
 }
 
+/* Whose memory it is may change with the section. */
+static bool cdm_same_sections(unsigned long from, unsigned long to,
+			      unsigned long nr_pages)
+{
+	return pfn_to_section_nr(from) == pfn_to_section_nr(from + nr_pages) &&
+	       pfn_to_section_nr(to) == pfn_to_section_nr(to + nr_pages);
+}
+
 /* Tell the owners, of pages that have stayed together as of one. */
 static void cdm_range_tell(struct cdm_range *range)
 {
@@ -876,7 +895,8 @@ static void cdm_range_tell(struct cdm_range *range)
 		if (!slot->copied)
 			continue;
 		if (nr && folio_pfn(slot->src) == from + nr &&
-		    folio_pfn(slot->dst) == to + nr) {
+		    folio_pfn(slot->dst) == to + nr &&
+		    cdm_same_sections(from, to, nr)) {
 			nr += slot->nr_pages;
 			continue;
 		}
@@ -945,7 +965,7 @@ static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 			status[slot->nr + i] = result;
 		if (slot->copied) {
 			nr_moved += slot->nr_pages;
-			nr_thps += slot->nr_pages == HPAGE_PMD_NR;
+			nr_thps += folio_test_pmd_mappable(slot->dst);
 		}
 	}
 	count_vm_events(PGMIGRATE_SUCCESS, nr_moved);
@@ -966,32 +986,8 @@ static void cdm_step_done(struct cdm_range *range, enum cdm_step step)
 	range->begun = now;
 }
 
-static unsigned int cdm_range_finish(struct cdm_range *range, int *status)
+static void cdm_range_exchange(struct cdm_range *range)
 {
-	unsigned int nr_moved;
-
-	cdm_range_tell(range);
-	cdm_sides_end(&range->sides);
-	nr_moved = cdm_range_result(range, status);
-	cdm_range_note(range);
-	cdm_range_to_lru(range);
-	cdm_range_free(range);
-	cdm_range_put(range);
-	return nr_moved;
-}
-
-static unsigned int cdm_range_move(struct cdm_range *range, int *status)
-{
-	unsigned int nr_moved;
-
-	range->timed = trace_cdm_range_enabled();
-	range->begun = range->timed ? local_clock() : 0;
-	cdm_range_isolate(range, status);
-	cdm_step_done(range, CDM_ISOLATE);
-	if (!range->nr)
-		return 0;
-	cdm_range_alloc(range);
-	cdm_step_done(range, CDM_ALLOC);
 	cdm_range_unmap(range);
 	cdm_step_done(range, CDM_UNMAP);
 	cdm_sides_begin(&range->sides);
@@ -999,8 +995,39 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 	cdm_step_done(range, CDM_COPY);
 	cdm_range_map(range);
 	cdm_step_done(range, CDM_MAP);
-	nr_moved = cdm_range_finish(range, status);
+	cdm_range_tell(range);
+	cdm_sides_end(&range->sides);
+}
+
+static unsigned int cdm_range_finish(struct cdm_range *range, int *status)
+{
+	unsigned int nr_moved;
+
+	nr_moved = cdm_range_result(range, status);
+	cdm_range_note(range);
+	cdm_range_to_lru(range);
+	cdm_range_free(range);
+	cdm_range_put(range);
 	cdm_step_done(range, CDM_FINISH);
+	return nr_moved;
+}
+
+static unsigned int cdm_range_move(struct cdm_range *range, int *status)
+{
+	unsigned int nr_moved;
+	bool found;
+
+	range->timed = trace_cdm_range_enabled();
+	range->begun = range->timed ? local_clock() : 0;
+	cdm_range_isolate(range, status);
+	cdm_step_done(range, CDM_ISOLATE);
+	if (!range->nr)
+		return 0;
+	found = cdm_range_alloc(range);
+	cdm_step_done(range, CDM_ALLOC);
+	if (found)
+		cdm_range_exchange(range);
+	nr_moved = cdm_range_finish(range, status);
 	trace_cdm_range(range->start, range->nr, range->nr_pages, nr_moved,
 			range->from, range->to, range->ns);
 	return nr_moved;
@@ -1014,7 +1041,14 @@ bool cdm_vma_is_simple(struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_LOCKED | VM_PFNMAP | VM_MIXEDMAP | VM_IO));
 }
 
-/* Move what is simple of [@start, @end), which the page table at @pmd maps. */
+/* As find_vma(), which takes longer where there is one. */
+static struct vm_area_struct *cdm_next_vma(struct mm_struct *mm,
+					   unsigned long addr)
+{
+	return vma_lookup(mm, addr) ?: find_vma(mm, addr);
+}
+
+/* Move what is simple of [@start, @end), at most CDM_BATCH pages of one table. */
 unsigned int cdm_move_table(const struct cdm_move *move,
 			    struct vm_area_struct *vma, pmd_t *pmd,
 			    unsigned long start, unsigned long end,
@@ -1047,14 +1081,12 @@ unsigned int cdm_move_simple_locked(const struct cdm_move *move,
 				    const struct cdm_scratch *scratch)
 {
 	unsigned long addr, next, end = start + nr_pages * PAGE_SIZE;
-	unsigned int i, nr_moved = 0;
+	unsigned int nr_moved = 0;
 
 	mmap_assert_locked(move->mm);
-	for (i = 0; i < nr_pages; i++)
-		scratch->status[i] = -EAGAIN;
+	memset32((u32 *)scratch->status, -EAGAIN, nr_pages);
 	for (addr = start; addr < end; addr = next) {
-		struct vm_area_struct *vma = vma_lookup(move->mm, addr) ?:
-					     find_vma(move->mm, addr);
+		struct vm_area_struct *vma = cdm_next_vma(move->mm, addr);
 		pmd_t *pmd;
 
 		if (!vma)

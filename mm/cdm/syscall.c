@@ -23,6 +23,7 @@ struct cdm_run {
 	struct cdm_move move;
 	unsigned long start;
 	unsigned long nr_pages;
+	unsigned long nr_moved;
 	struct cdm_scratch scratch;
 };
 
@@ -31,7 +32,8 @@ static void cdm_run_move(struct cdm_run *run)
 	while (run->nr_pages && !fatal_signal_pending(current)) {
 		unsigned int nr = cdm_batch_pages(run->start, run->nr_pages);
 
-		cdm_move_simple(&run->move, run->start, nr, &run->scratch);
+		run->nr_moved += cdm_move_simple(&run->move, run->start, nr,
+						 &run->scratch);
 		run->start += nr * PAGE_SIZE;
 		run->nr_pages -= nr;
 		cond_resched();
@@ -54,9 +56,10 @@ static void cdm_run_add(struct cdm_run *run, unsigned long addr, int nid)
 /*
  * Move what is simple of @pages to @nodes, as far as both make sense: the system
  * call itself complains of the rest, and does nothing beyond that. Only to and from
- * device nodes; between nodes of RAM nothing is different.
+ * device nodes; between nodes of RAM nothing is different. Returns whether any page
+ * has moved: what is in place then is so because it was asked for.
  */
-void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
+bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      unsigned long nr_pages,
 		      const void __user * __user *pages,
 		      const int __user *nodes)
@@ -75,9 +78,13 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 	int nid;
 
 	if (in_compat_syscall() || cdm_scratch_alloc(&run.scratch))
-		return;
+		return false;
 	lru_add_drain();
 	for (i = 0; i < nr_pages; i++) {
+		if (fatal_signal_pending(current))
+			break;
+		if (i % CDM_BATCH == 0)
+			cond_resched();
 		if (get_user(page, pages + i) || get_user(nid, nodes + i))
 			break;
 		if (nid < 0 || nid >= MAX_NUMNODES ||
@@ -88,6 +95,7 @@ void __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 	}
 	cdm_run_move(&run);
 	cdm_scratch_free(&run.scratch);
+	return run.nr_moved;
 }
 
 /* The page tables of a process, from @next on. */
@@ -103,17 +111,37 @@ static int cdm_sweep_vma(unsigned long start, unsigned long end,
 	return !cdm_vma_is_simple(walk->vma);
 }
 
-/* After each table that had something, others may have the mmap lock. */
+/* The first page that moves tells whether there is memory for more. */
+static bool cdm_sweep_is_over(const int *status, unsigned int nr_pages)
+{
+	while (nr_pages--) {
+		if (*status++ == -ENOMEM)
+			return true;
+	}
+	return fatal_signal_pending(current);
+}
+
+/* After each batch in which something has moved others may have the mmap lock. */
 static int cdm_sweep_table(pmd_t *pmd, unsigned long start, unsigned long end,
 			   struct mm_walk *walk)
 {
 	struct cdm_sweep *sweep = walk->private;
+	unsigned int nr, nr_moved = 0;
 
-	sweep->next = end;
-	if (pmd_leaf(pmdp_get_lockless(pmd)))
-		return 0;
-	return cdm_move_table(&sweep->move, walk->vma, pmd, start, end,
-			      &sweep->scratch, sweep->scratch.status) > 0;
+	while (start < end && !nr_moved) {
+		if (pmd_leaf(pmdp_get_lockless(pmd)))
+			break;
+		nr = cdm_batch_pages(start, (end - start) / PAGE_SIZE);
+		nr_moved = cdm_move_table(&sweep->move, walk->vma, pmd, start,
+					  start + nr * PAGE_SIZE,
+					  &sweep->scratch, sweep->scratch.status);
+		if (cdm_sweep_is_over(sweep->scratch.status, nr))
+			return -EINTR;
+		start += nr * PAGE_SIZE;
+	}
+	sweep->next = nr_moved ? start : end;
+	cond_resched();
+	return nr_moved > 0;
 }
 
 static const struct mm_walk_ops cdm_sweep_ops = {
@@ -144,6 +172,6 @@ void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
 				       &cdm_sweep_ops, &sweep);
 		mmap_read_unlock(mm);
 		cond_resched();
-	} while (more > 0 && !fatal_signal_pending(current));
+	} while (more > 0);
 	cdm_scratch_free(&sweep.scratch);
 }

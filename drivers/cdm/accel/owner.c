@@ -6,6 +6,7 @@
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "accel.h"
@@ -59,7 +60,7 @@ static int accel_copy_segments(struct accel *accel,
 		nr_pages += segments[i].nr_pages;
 		nr_sg += accel_nr_sg(&segments[i]);
 	}
-	list = kmalloc_array(nr_sg, sizeof(*list), GFP_NOIO | __GFP_NOWARN);
+	list = kmalloc_array(nr_sg, sizeof(*list), GFP_KERNEL | __GFP_NOWARN);
 	if (!list)
 		return -ENOMEM;
 	for (i = 0, sg = list; i < nr; i++)
@@ -74,19 +75,23 @@ static int accel_copy_segments(struct accel *accel,
 }
 
 /*
- * The folios are locked, and reclaim may be at work for somebody who talks to
- * the device: so do not wait for @sem.
+ * The folios are locked, the process that maps them too perhaps, and reclaim may be
+ * at work for somebody who talks to the device: so neither wait for @sem, nor for
+ * memory that somebody must write out.
  */
 static int accel_copy(void *data, const struct cdm_segment *segments,
 		      unsigned int nr)
 {
 	struct accel *accel = data;
+	unsigned int noio;
 	int ret = -ENODEV;
 
 	if (!down_read_trylock(&accel->sem))
 		return -EBUSY;
+	noio = memalloc_noio_save();
 	if (!accel->gone)
 		ret = accel_copy_segments(accel, segments, nr);
+	memalloc_noio_restore(noio);
 	up_read(&accel->sem);
 	return ret;
 }
