@@ -7,19 +7,21 @@ usage: fence.py table DIRECTORY    the table
        fence.py profile DIRECTORY  the functions that make the difference
 
 A machine is FLAVOUR-TOPOLOGY. Its files are FLAVOUR.map and, for each boot,
-FLAVOUR-TOPOLOGY.BOOT with a line "instructions nops interrupts switches copies"
-for each mark, .BOOT.operations with a line "name marks pages-per-mark" for each
-operation, and .BOOT.profile with a line "address count" for each instruction.
+FLAVOUR-TOPOLOGY.BOOT with a line of counts for each mark as in count.c,
+.BOOT.operations with a line "name marks pages-per-mark" for each operation, and
+.BOOT.profile with a line "mark address count" for each instruction.
 
 Operations in which somebody else ran are left out: an interrupt, or more
 context switches than it takes. Of the others, the number at the tenth
 percentile is shown: the way that most of them take, without filling up a list.
 It is the same in each boot where a mean or a median is not.
 """
-import bisect
 import collections
 import os
 import sys
+
+import counts as common
+from counts import lines
 
 # The contract, for an anonymous fault: this much more with a device, and
 # nothing but nops without.
@@ -43,8 +45,6 @@ ROWS = {
     "named-thp": "bound: fault, 2 MiB",
 }
 
-Count = collections.namedtuple("Count", "insns nops irqs switches copies")
-
 
 class Operation:
     """The counts of one operation in one boot."""
@@ -67,16 +67,11 @@ class Operation:
         return total / len(self.quiet) / self.pages
 
 
-def lines(path):
-    with open(path) as file:
-        return [line.split() for line in file]
-
-
 def load(path):
     """The operations of a boot, by name; none if it was not booted."""
     if not os.path.exists(path):
         return {}
-    counts = [Count(*map(int, line)) for line in lines(path)]
+    counts = common.load(path)
     operations = {}
     for name, marks, pages in lines(path + ".operations"):
         part, counts = counts[:int(marks)], counts[int(marks):]
@@ -167,23 +162,16 @@ def check_contract(first, second):
     ])
 
 
-def symbols(path):
-    return sorted((int(addr, 16), name) for addr, kind, name in lines(path)
-                  if kind in "tTwW")
-
-
 def profile(directory, machine):
     """Instructions per operation by function."""
     path = f"{directory}/{machine}.1"
     if not os.path.exists(path):
         return None
-    table = symbols(f"{directory}/{machine.split('-')[0]}.map")
-    starts = [addr for addr, _ in table]
+    table = common.symbols(f"{directory}/{machine.split('-')[0]}.map")
     per_function = collections.Counter()
-    for addr, count in lines(path + ".profile"):
-        place = bisect.bisect(starts, int(addr, 16)) - 1
-        name = table[place][1] if 0 <= place < len(table) - 1 else "(module)"
-        per_function[name] += int(count)
+    for mark in common.by_function(path + ".profile",
+                                   common.Names(table)).values():
+        per_function.update(mark)
     marks = len(lines(path))
     return {name: count / marks for name, count in per_function.items()}
 
