@@ -1,196 +1,343 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration to a device node and back, between marks, for count.c to count the
+ * Migrations to a device and back, between marks, for count.c to count the
  * kernel's instructions:
  *
- *   move RAM DEVICE BY KIND PAGES...
+ *   move RAM DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES[,PAGES...]...
  *
- * BY is move_pages, mbind or driver; KIND is 4K or 2M; PAGES are numbers of pages
- * of 4 KiB. For each of these it prints "BY-KIND-PAGES-there marks pages", and
- * with "back" for "there", if the pages are where they should be and hold what
- * they held, and nothing is left isolated.
+ * RAM, DEVICE and HMM are nodes; what belongs to the last is given to lib/test_hmm
+ * (-1: nothing). WAY is one of move_ways.c, KIND 4K, 64K or 2M, SHARE private,
+ * fork, shmem or file, VARIANT one of move_variant.c, or nodesN: only the devices
+ * up to node N are there. For each number of pages, there and back, it prints
+ *
+ *   op WAY KIND SHARE VARIANT DIRECTION PAGES MARKS LEFT FLUSHES BEFORE AFTER
+ *
+ * LEFT pages did not move, there were FLUSHES remote flushes of TLBs (-1: this
+ * kernel does not count them), both in all MARKS together, and the memory
+ * consists of BEFORE folios and then of AFTER. It ends if the pages are not where
+ * they should be, do not hold what they held, if any are left isolated or if the
+ * RSS has changed. What cannot be measured is said:
+ *
+ *   skip WAY KIND SHARE VARIANT DIRECTION PAGES WHY
+ *
+ * Each WAY,... has a process of its own: what it leaves in the address space is
+ * gone with it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <linux/mempolicy.h>
-#include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cdm_test_uapi.h"
-#include "marks.h"
+#include "move.h"
 
-#define MAX_PAGES	262144UL
 #define ROUNDS		5
-#define BULK		16384UL		/* from here on rounds are dear */
+#define BULK		4096UL		/* from here on rounds are dear */
 
 /* The guest's clock jumps over idle time: this costs nothing. */
 #define SETTLE_S	30
 
-static void *addresses[MAX_PAGES];
-static int nodes[MAX_PAGES], status[MAX_PAGES];
-static int ram, device, fd;
+#define ALL_KINDS	{ "4K", "64K", "2M" }
+#define ALL_SHARES	{ "private", "fork", "shmem", "file" }
 
-static void bind_area(char *addr, unsigned long size, int node, int flags)
+struct test {
+	const struct way *way;
+	const struct variant *variant;
+	const char *kind_name;
+	const char *share_name;
+	const char *variant_name;
+	enum kind kind;
+	enum share share;
+};
+
+struct sums {
+	long left;
+	long flushes;
+	unsigned long before;
+	unsigned long after;
+};
+
+static const unsigned long folio_pages[] = { 1, 16, 512 };
+
+static struct place ram, device, hmm;
+static int max_device = 64;
+
+static int find(const char *name, const char *const *names, int nr)
 {
-	unsigned long mask = 1UL << node;
-
-	require(!syscall(SYS_mbind, addr, size, MPOL_BIND, &mask,
-			 8 * sizeof(mask), flags), "mbind");
+	for (int i = 0; i < nr; i++)
+		if (!strcmp(names[i], name))
+			return i;
+	errno = EINVAL;
+	fail(name);
+	return -1;
 }
 
-static uint64_t word(unsigned long i)
+static void print_head(const char *what, const struct test *test,
+		       const struct place *to, unsigned long nr)
 {
-	return i * 0x9e3779b97f4a7c15;
+	printf("%s %s %s %s %s %s %lu ", what, test->way->name, test->kind_name,
+	       test->share_name, test->variant_name,
+	       to == &ram ? "back" : "there", nr);
 }
 
-/* @nr pages on @node; the policy does not hold them there. */
-static char *fill(unsigned long nr, int node, int advice)
+static void skip(const struct test *test, const struct place *to,
+		 unsigned long nr, const char *why)
 {
-	char *addr = map_area(nr * PAGE, advice);
-
-	bind_area(addr, nr * PAGE, node, 0);
-	for (unsigned long i = 0; i < nr; i++)
-		*(uint64_t *)(addr + i * PAGE) = word(i);
-	require(!syscall(SYS_mbind, addr, nr * PAGE, MPOL_DEFAULT, NULL, 0, 0),
-		"mbind");
-	return addr;
+	print_head("skip", test, to, nr);
+	printf("%s\n", why);
+	fflush(stdout);
 }
 
-static void check(const char *addr, unsigned long nr, int node)
+/*
+ * The gate behind each move: all is as it was, and each page is in one place or
+ * the other. Returns how many are not where they should be.
+ */
+static unsigned long gate(const struct test *test, const struct area *area,
+			  const struct place *from, const struct place *to)
 {
-	for (unsigned long i = 0; i < nr; i++) {
-		addresses[i] = (void *)(addr + i * PAGE);
-		if (*(uint64_t *)(addr + i * PAGE) != word(i)) {
-			fprintf(stderr, "move: page %lu has changed\n", i);
-			exit(1);
-		}
+	unsigned long away;
+
+	if (test->way->copy)
+		return 0;
+	away = area_check(area, to);
+	if (away && away + area_check(area, from) != area->nr) {
+		fprintf(stderr, "move: pages are in neither place\n");
+		exit(1);
 	}
-	require(!syscall(SYS_move_pages, 0, nr, addresses, NULL, status, 0),
-		"move_pages");
-	for (unsigned long i = 0; i < nr; i++) {
-		if (status[i] == node)
+	return away;
+}
+
+static long move_marked(const struct test *test, const struct area *area,
+			const struct place *to, bool marked)
+{
+	long left;
+
+	if (test->variant->begin)
+		test->variant->begin(area, to);
+	if (marked)
+		mark_begin();
+	left = test->way->move(area, to);
+	if (marked)
+		mark_end();
+	if (test->variant->end)
+		test->variant->end();
+	return left;
+}
+
+static long move_area(const struct test *test, const struct area *area,
+		      const struct place *from, const struct place *to,
+		      struct sums *sums)
+{
+	long flushes = vm_counter("nr_tlb_remote_flush"), rss = rss_pages(), ret;
+	unsigned long away;
+
+	ret = move_marked(test, area, to, !!sums);
+	if (ret < 0 && !test->variant->partial)
+		return ret;
+	flushes = flushes < 0 ? -1 : vm_counter("nr_tlb_remote_flush") - flushes;
+	rss -= rss_pages();
+	if (labs(rss) > test->variant->rss_slack && !test->way->copy) {
+		fprintf(stderr, "move: the RSS has changed by %ld\n", -rss);
+		exit(1);
+	}
+	away = gate(test, area, from, to);
+	if (away && !test->variant->partial)
+		return -EBUSY;
+	if (sums) {
+		sums->flushes += flushes;
+		sums->left += away;
+	}
+	return 0;
+}
+
+/* Returns a negative errno if it is refused. */
+static long move_once(const struct test *test, unsigned long nr,
+		      const struct place *from, const struct place *to,
+		      struct sums *sums)
+{
+	struct area area = {
+		.nr = nr, .kind = test->kind, .share = test->share,
+	};
+	long ret;
+
+	kind_set(test->kind);
+	ret = area_fill(&area, test->way, &ram, from);
+	if (!ret && area_check(&area, from))
+		ret = -EBUSY;
+	if (!ret && area_folios(&area) != nr / folio_pages[test->kind])
+		ret = -ENOMEM;
+	if (!ret) {
+		aim(&area, to);
+		if (sums)
+			sums->before = area_folios(&area);
+		ret = move_area(test, &area, from, to, sums);
+		if (sums)
+			sums->after = area_folios(&area);
+	}
+	area_free(&area);
+	return ret;
+}
+
+static const char *why_failed(long ret)
+{
+	switch (ret) {
+	case -EBUSY:
+		return "does not move them";
+	case -ENOMEM:
+		return "no folios of that size there";
+	default:
+		return strerror(-ret);
+	}
+}
+
+static void measure(const struct test *test, unsigned long nr,
+		    const struct place *from, const struct place *to)
+{
+	int rounds = nr < BULK ? ROUNDS : nr == BULK ? 3 : 1;
+	struct sums sums = { };
+	static bool refused[2];
+	long ret = 0;
+
+	if (refused[to == &ram]) {
+		skip(test, to, nr, "refused already");
+		return;
+	}
+	/* Once for the caches, and to see whether it does. */
+	if (nr <= BULK || test->way->copy)
+		ret = move_once(test, nr, from, to, NULL);
+	refused[to == &ram] = ret;
+	for (int i = 0; i < rounds && !ret; i++) {
+		ret = move_once(test, nr, from, to, &sums);
+		require(!ret, "a move that worked before");
+	}
+	if (ret) {
+		skip(test, to, nr, why_failed(ret));
+		return;
+	}
+	check_isolated();
+	print_head("op", test, to, nr);
+	printf("%d %ld %ld %lu %lu\n", rounds, sums.left, sums.flushes,
+	       sums.before, sums.after);
+	fflush(stdout);
+}
+
+static const char *why_not(const struct test *test, const struct place *to)
+{
+	if (test->variant->there && to == &ram)
+		return "only for a device";
+	if (test->variant->node && test->way->hmm)
+		return "its device is no node";
+	if (test->variant->node && test->way->copy)
+		return "moves nothing";
+	return NULL;
+}
+
+static void measure_unless(const struct test *test, unsigned long nr,
+			   const struct place *from, const struct place *to)
+{
+	const char *why = why_not(test, to);
+
+	if (why)
+		skip(test, to, nr, why);
+	else
+		measure(test, nr, from, to);
+}
+
+static struct test parse(char **rest)
+{
+	static const char *const kinds[] = ALL_KINDS, *const shares[] = ALL_SHARES;
+	struct test test = {
+		.way = way_find(strsep(rest, ",")),
+		.kind_name = strsep(rest, ","),
+		.share_name = strsep(rest, ","),
+		.variant_name = strsep(rest, ","),
+	};
+
+	require(!!test.variant_name, "WAY,KIND,SHARE,VARIANT,PAGES");
+	test.kind = find(test.kind_name, kinds, ARRAY_SIZE(kinds));
+	test.share = find(test.share_name, shares, ARRAY_SIZE(shares));
+	test.variant = variant_find(test.variant_name);
+	return test;
+}
+
+static void run(const struct test *test, char *rest)
+{
+	const struct place *there = test->way->hmm ? &hmm : &device;
+	int err = test->way->open();
+	char *pages;
+
+	if (!err && test->way->hmm && !hmm.start)
+		err = -ENODEV;
+	while ((pages = strsep(&rest, ","))) {
+		unsigned long nr = strtoul(pages, NULL, 0);
+
+		require(nr && nr <= MAX_PAGES, "number of pages");
+		if (err) {
+			skip(test, there, nr, strerror(-err));
 			continue;
-		fprintf(stderr, "move: page %lu is on node %d, not %d\n", i,
-			status[i], node);
+		}
+		measure_unless(test, nr, &ram, there);
+		measure_unless(test, nr, there, &ram);
+	}
+	exit(0);
+}
+
+/* Takes away the devices behind node @nid. */
+static void keep_devices(int nid)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR);
+	struct cdm_test_info info;
+
+	require(fd >= 0 && !ioctl(fd, CDM_TEST_IOC_INFO, &info),
+		"CDM_TEST_IOC_INFO");
+	for (unsigned int i = 0; i < info.nr_ranges; i++) {
+		struct cdm_test_unregister ask = {
+			.nid = info.ranges[i].nid, .deadline_ms = 1000,
+		};
+
+		if (ask.nid > nid)
+			require(!ioctl(fd, CDM_TEST_IOC_UNREGISTER, &ask),
+				"CDM_TEST_IOC_UNREGISTER");
+	}
+	close(fd);
+	max_device = nid;
+}
+
+static void run_alone(char *rest)
+{
+	struct test test = parse(&rest);
+	int status, nid;
+	pid_t child;
+
+	if (sscanf(test.variant_name, "nodes%d", &nid) == 1 && nid < max_device)
+		keep_devices(nid);
+	fflush(stdout);
+	child = fork();
+	require(child >= 0, "fork");
+	if (!child)
+		run(&test, rest);
+	require(waitpid(child, &status, 0) == child, "waitpid");
+	if (status) {
+		fprintf(stderr, "move: %s %s %s %s: failed\n", test.way->name,
+			test.kind_name, test.share_name, test.variant_name);
 		exit(1);
 	}
 }
 
-static void check_isolated(void)
-{
-	FILE *file = fopen("/proc/vmstat", "r");
-	char line[128];
-	long nr;
-
-	require(!!file, "/proc/vmstat");
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "nr_isolated_anon %ld", &nr) == 1 && nr) {
-			fprintf(stderr, "move: %ld pages are isolated\n", nr);
-			exit(1);
-		}
-	}
-	fclose(file);
-}
-
-static void by_move_pages(char *addr, unsigned long nr, int node)
-{
-	require(!syscall(SYS_move_pages, 0, nr, addresses, nodes, status,
-			 MPOL_MF_MOVE), "move_pages");
-}
-
-static void by_mbind(char *addr, unsigned long nr, int node)
-{
-	bind_area(addr, nr * PAGE, node, MPOL_MF_MOVE);
-}
-
-static void by_driver(char *addr, unsigned long nr, int node)
-{
-	struct cdm_test_migrate ask = {
-		.addr = (uintptr_t)addr,
-		.size = nr * PAGE,
-		.nid = node,
-	};
-
-	require(!ioctl(fd, CDM_TEST_IOC_MIGRATE, &ask), "CDM_TEST_IOC_MIGRATE");
-}
-
-static const struct way {
-	const char *name;
-	void (*move)(char *addr, unsigned long nr, int node);
-} ways[] = {
-	{ "move_pages", by_move_pages },
-	{ "mbind", by_mbind },
-	{ "driver", by_driver },
-};
-
-static void move_once(const struct way *way, unsigned long nr, int from, int to,
-		      int advice, int measure)
-{
-	char *addr = fill(nr, from, advice);
-
-	for (unsigned long i = 0; i < nr; i++) {
-		addresses[i] = addr + i * PAGE;
-		nodes[i] = to;
-	}
-	if (measure)
-		mark_begin();
-	way->move(addr, nr, to);
-	if (measure)
-		mark_end();
-	check(addr, nr, to);
-	munmap(addr, nr * PAGE);
-}
-
-static void measure(const struct way *way, const char *kind, unsigned long nr,
-		    int from, int to)
-{
-	int advice = strcmp(kind, "2M") ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
-	int rounds = nr < BULK ? ROUNDS : 2;
-
-	move_once(way, nr, from, to, advice, 0);
-	for (int i = 0; i < rounds; i++)
-		move_once(way, nr, from, to, advice, 1);
-	check_isolated();
-	printf("%s-%s-%lu-%s %d %lu\n", way->name, kind, nr,
-	       to == device ? "there" : "back", rounds, nr);
-	fflush(stdout);
-}
-
-static const struct way *find(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
-		if (!strcmp(ways[i].name, name))
-			return &ways[i];
-	errno = EINVAL;
-	fail(name);
-	return NULL;
-}
-
 int main(int argc, char **argv)
 {
-	const struct way *way;
-
-	if (argc < 6) {
-		fprintf(stderr, "usage: move RAM DEVICE BY KIND PAGES...\n");
+	if (argc < 5) {
+		fprintf(stderr, "usage: move RAM DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES...\n");
 		return 1;
 	}
-	ram = atoi(argv[1]);
-	device = atoi(argv[2]);
-	way = find(argv[3]);
-	if (way->move == by_driver) {
-		fd = open(CDM_TEST_DEVICE, O_RDWR);
-		require(fd >= 0, CDM_TEST_DEVICE);
-	}
+	ram.nid = atoi(argv[1]);
+	device.nid = atoi(argv[2]);
+	if (atoi(argv[3]) >= 0)
+		hmm = hmm_setup(atoi(argv[3]));
 	sleep(SETTLE_S);
-	for (int i = 5; i < argc; i++) {
-		unsigned long nr = strtoul(argv[i], NULL, 0);
-
-		require(nr && nr <= MAX_PAGES, "number of pages");
-		measure(way, argv[4], nr, ram, device);
-		measure(way, argv[4], nr, device, ram);
-	}
+	for (int i = 4; i < argc; i++)
+		run_alone(argv[i]);
 	mark_done();
 	return 0;
 }
