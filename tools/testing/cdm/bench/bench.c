@@ -1,31 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Wall-clock ratios within one boot: what it costs to fault pages in on a
- * device node, and to migrate them by the driver, against move_pages(2).
+ * Wall-clock ratios within one boot: what it costs to fault pages in on a device
+ * node, and to migrate them by the driver, against those who do the same
+ * otherwise.
  *
- * Two ways A and B are measured in the order A B B A, which cancels a drift;
- * the first round is dropped; printed are the medians, the spread and the
- * ratio. Before a number counts, the pages must be where they should be and
- * hold what they held.
+ *   bench RAM DEVICE HMM REAL
+ *
+ * RAM, DEVICE and HMM are nodes; what belongs to the last is given to lib/test_hmm
+ * (-1: nothing). REAL is 1 where time means something by itself. Two ways A and B
+ * are measured in the order A B B A, which cancels a drift; the first round is
+ * dropped. For each pair it prints
+ *
+ *   wall A B KIND DIRECTION PAGES RATIO LOW HIGH US_A US_B
+ *
+ * with the median of the ratios of the rounds, the lowest and the highest, and the
+ * median time for each page, 0 unless REAL. Before a number counts, the pages must
+ * be where they should be and hold what they held.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <numaif.h>
-#include <stdint.h>
-#include <stdbool.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "cdm_test_uapi.h"
-#include "marks.h"
+#include "move.h"
 
 #define ROUNDS		7
-#define MAX_PAGES	16384UL
 
-static int device_fd, ram_node, device_node;
-static void *pages[MAX_PAGES];
-static int nodes[MAX_PAGES], status[MAX_PAGES];
+/* What is measured: a move, or with no way a fault at @from. */
+struct subject {
+	const char *name;
+	const struct way *way;
+	const struct place *from;
+	const struct place *to;
+};
+
+static struct place ram, device, hmm;
+static bool real_time;
+static const char *const kind_names[] = { "4K", "64K", "2M" };
 
 static double now(void)
 {
@@ -35,116 +45,45 @@ static double now(void)
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
 }
 
-static char *map(unsigned long nr, int node)
+static void verify(const struct subject *subject, const struct area *area)
 {
-	unsigned long mask = 1UL << node;
-	char *buf = mmap(NULL, nr * PAGE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct place *at = subject->way ? subject->to : subject->from;
+	unsigned long away;
 
-	if (buf == MAP_FAILED)
-		fail("mmap");
-	madvise(buf, nr * PAGE, MADV_NOHUGEPAGE);
-	if (mbind(buf, nr * PAGE, MPOL_BIND, &mask, 64, 0))
-		fail("mbind");
-	return buf;
-}
-
-static void fill(char *buf, unsigned long nr)
-{
-	for (unsigned long i = 0; i < nr; i++)
-		*(uint64_t *)(buf + i * PAGE) = i * 0x9e3779b97f4a7c15;
-}
-
-/* The correctness gate. */
-static void verify(char *buf, unsigned long nr, int node)
-{
-	for (unsigned long i = 0; i < nr; i++) {
-		pages[i] = buf + i * PAGE;
-		if (*(uint64_t *)pages[i] != i * 0x9e3779b97f4a7c15) {
-			fprintf(stderr, "page %lu has changed\n", i);
-			exit(1);
-		}
-	}
-	if (move_pages(0, nr, pages, NULL, status, 0))
-		fail("move_pages");
-	for (unsigned long i = 0; i < nr; i++) {
-		if (status[i] != node) {
-			fprintf(stderr, "page %lu is on node %d\n", i, status[i]);
-			exit(1);
-		}
+	if (subject->way && subject->way->copy)
+		return;
+	away = area_check(area, at);
+	if (away) {
+		fprintf(stderr, "bench: %s: %lu pages are not there\n",
+			subject->name, away);
+		exit(1);
 	}
 }
 
-static double fault(unsigned long nr, int node)
+/*
+ * Pages whose copies are a round number of pages apart collide in the TLB of an
+ * emulator, so no two rounds begin at the same one.
+ */
+static double once(const struct subject *subject, enum kind kind,
+		   unsigned long nr)
 {
-	char *buf = map(nr, node);
+	static unsigned long shift;
+	struct area area = { .nr = nr, .kind = kind, .shift = shift };
+	const struct way *way = subject->way;
 	double start = now(), time;
 
-	fill(buf, nr);
-	time = now() - start;
-	verify(buf, nr, node);
-	munmap(buf, nr * PAGE);
-	return time;
-}
-
-static double fault_ram(unsigned long nr)
-{
-	return fault(nr, ram_node);
-}
-
-static double fault_device(unsigned long nr)
-{
-	return fault(nr, device_node);
-}
-
-static double migrate(unsigned long nr, void (*to_device)(char *, unsigned long))
-{
-	char *buf = map(nr, ram_node);
-	double start, time;
-
-	fill(buf, nr);
-	for (unsigned long i = 0; i < nr; i++) {
-		pages[i] = buf + i * PAGE;
-		nodes[i] = device_node;
+	shift = (shift + 37) % 512;
+	require(!area_fill(&area, way, &ram, subject->from), subject->name);
+	if (way) {
+		aim(&area, subject->to);
+		start = now();
+		require(!way->move(&area, subject->to), subject->name);
 	}
-	start = now();
-	to_device(buf, nr);
 	time = now() - start;
-	verify(buf, nr, device_node);
-	munmap(buf, nr * PAGE);
+	verify(subject, &area);
+	area_free(&area);
 	return time;
 }
-
-static void by_system_call(char *buf, unsigned long nr)
-{
-	if (move_pages(0, nr, pages, nodes, status, MPOL_MF_MOVE))
-		fail("move_pages");
-}
-
-static void by_driver(char *buf, unsigned long nr)
-{
-	struct cdm_test_migrate arg = {
-		.addr = (uintptr_t)buf,
-		.size = nr * PAGE,
-		.nid = device_node,
-	};
-
-	if (ioctl(device_fd, CDM_TEST_IOC_MIGRATE, &arg))
-		fail("CDM_TEST_IOC_MIGRATE");
-}
-
-static double move_syscall(unsigned long nr)
-{
-	return migrate(nr, by_system_call);
-}
-
-static double move_driver(unsigned long nr)
-{
-	return migrate(nr, by_driver);
-}
-
-/* An emulator's time means nothing by itself. */
-static bool real_time;
 
 static int ascending(const void *a, const void *b)
 {
@@ -153,55 +92,94 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *t, unsigned long nr, const char *name)
+static double median(double *of)
 {
-	const int n = 2 * ROUNDS;
-	double mid;
-
-	qsort(t, n, sizeof(*t), ascending);
-	mid = (t[n / 2 - 1] + t[n / 2]) / 2;
-	printf("  %-28s %6lu pages  spread %+4.0f %% to %+4.0f %%", name, nr,
-	       100 * (t[0] / mid - 1), 100 * (t[n - 1] / mid - 1));
-	if (real_time)
-		printf("  %8.2f us/page", mid / nr);
-	printf("\n");
-	return mid;
+	qsort(of, ROUNDS, sizeof(*of), ascending);
+	return of[ROUNDS / 2];
 }
 
-static void compare(unsigned long nr, const char *name_a, double (*a)(unsigned long),
-		    const char *name_b, double (*b)(unsigned long))
+static void compare(const struct subject *a, const struct subject *b,
+		    enum kind kind, const char *direction, unsigned long nr)
 {
-	double ta[2 * ROUNDS], tb[2 * ROUNDS];
+	double time_a[ROUNDS], time_b[ROUNDS], ratio[ROUNDS];
 
+	kind_set(kind);
 	for (int i = -1; i < ROUNDS; i++) {
-		int at = i < 0 ? 0 : 2 * i;	/* the first round is dropped */
+		int at = i < 0 ? 0 : i;		/* the first is dropped */
 
-		ta[at] = a(nr);
-		tb[at] = b(nr);
-		tb[at + 1] = b(nr);
-		ta[at + 1] = a(nr);
+		time_a[at] = once(a, kind, nr);
+		time_b[at] = once(b, kind, nr);
+		time_b[at] += once(b, kind, nr);
+		time_a[at] += once(a, kind, nr);
+		ratio[at] = time_a[at] / time_b[at];
 	}
-	printf("  ratio %.2f\n", median(ta, nr, name_a) / median(tb, nr, name_b));
+	median(ratio);
+	printf("wall %s %s %s %s %lu %.3f %.3f %.3f %.3f %.3f\n", a->name,
+	       b->name, kind_names[kind], direction, nr, ratio[ROUNDS / 2],
+	       ratio[0], ratio[ROUNDS - 1],
+	       real_time ? median(time_a) / 2 / nr : 0,
+	       real_time ? median(time_b) / 2 / nr : 0);
+	fflush(stdout);
+}
+
+static struct subject mover(const char *name, bool back)
+{
+	struct subject subject = { .name = name, .way = way_find(name) };
+	const struct place *away = subject.way->hmm ? &hmm : &device;
+
+	subject.from = back ? away : &ram;
+	subject.to = back ? &ram : away;
+	return subject;
+}
+
+static void compare_moves(const char *a, const char *b, enum kind kind,
+			  const unsigned long *sizes, bool there)
+{
+	for (; *sizes; sizes++) {
+		for (int back = !there; back < 2; back++) {
+			struct subject one = mover(a, back), two = mover(b, back);
+
+			compare(&one, &two, kind, back ? "back" : "there",
+				*sizes);
+		}
+	}
+}
+
+static void compare_faults(const unsigned long *sizes)
+{
+	static const struct subject on_ram = { "fault-RAM", .from = &ram },
+				    on_device = { "fault-device", .from = &device };
+
+	for (; *sizes; sizes++)
+		compare(&on_ram, &on_device, KIND_4K, "fault", *sizes);
 }
 
 int main(int argc, char **argv)
 {
-	static const unsigned long sizes[] = { 1, 64, 512, 4096, MAX_PAGES };
+	static const unsigned long sizes[] = { 1, 64, 512, 4096, 16384, 0 };
+	static const unsigned long bulk[] = { 512, 4096, 0 };
 
-	if (argc != 4)
+	if (argc != 5)
 		return 2;
-	ram_node = atoi(argv[1]);
-	device_node = atoi(argv[2]);
-	real_time = !strcmp(argv[3], "kvm");
-	device_fd = open(CDM_TEST_DEVICE, O_RDWR);
-	if (device_fd < 0)
-		fail(CDM_TEST_DEVICE);
+	ram.nid = atoi(argv[1]);
+	device.nid = atoi(argv[2]);
+	if (atoi(argv[3]) >= 0)
+		hmm = hmm_setup(atoi(argv[3]));
+	real_time = atoi(argv[4]);
+	require(!way_find("driver")->open(), "the driver");
+	require(!way_find("copy")->open(), "copy");
 
-	printf("page faults: RAM against device\n");
-	for (size_t i = 1; i < ARRAY_SIZE(sizes); i++)
-		compare(sizes[i], "RAM", fault_ram, "device", fault_device);
-	printf("RAM to device: move_pages(2) against the driver\n");
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
-		compare(sizes[i], "move_pages", move_syscall, "driver", move_driver);
+	compare_faults(sizes + 1);
+	compare_moves("move_pages", "driver", KIND_4K, sizes, true);
+	compare_moves("mbind", "driver", KIND_4K, bulk, true);
+	compare_moves("move_pages", "driver", KIND_2M, bulk, true);
+	compare_moves("driver", "copy", KIND_4K, bulk, true);
+	/* Last: what it leaves in the address space slows down the others. */
+	if (!hmm.start)
+		return 0;
+	require(!way_find("migrate_vma")->open(), "test_hmm");
+	/* There, the module reads back what it has moved. */
+	compare_moves("move_pages", "migrate_vma", KIND_4K, bulk, false);
+	compare_moves("driver", "migrate_vma", KIND_4K, bulk, false);
 	return 0;
 }
