@@ -9,9 +9,10 @@
 # make shell    [TOPOLOGY= FLAVOUR=]           the same, interactive
 # make selftest [TOPOLOGY= FLAVOUR= TESTS=]    tests from user space
 # make kunit    [FLAVOUR=]      unit tests
-# make bench                    benchmarks
+# make bench    [FULL=1]        benchmarks; results in build/results
 # make bench-fence [PROFILE=]   what the fence costs, in instructions
 # make bench-move [KIND= PAGES=] what a migration costs, in instructions
+# make performance-table        Documentation/mm/cdm/performance.rst, from make bench
 # make fence-table              Documentation/mm/cdm/fence.rst, from make check
 # make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
 # make edit                     build/src: the hooks as commits
@@ -27,13 +28,14 @@
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER KIND PAGES
+export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER KIND PAGES FULL
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm
 
 .PHONY: help setup build demo check run shell selftest kunit bench style
 .PHONY: edit refresh export port quiet-build bench-fence bench-move fence-table
+.PHONY: performance-table
 
 help:
 	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -60,7 +62,15 @@ run: quiet-build
 shell: quiet-build
 	@$(tools)/vm.sh
 
-selftest kunit style bench bench-move: build
+selftest kunit style: build
+	@$(tools)/$@.sh
+
+bench: build
+	@VARIANT=bench FLAVOUR=default $(tools)/build.sh
+	@$(tools)/$@.sh
+
+bench-move: setup
+	@VARIANT=bench FLAVOUR=default $(tools)/build.sh
 	@$(tools)/$@.sh
 
 bench-fence: setup
@@ -68,7 +78,7 @@ bench-fence: setup
 	@VARIANT=bench FLAVOUR=base $(tools)/build.sh
 	@$(tools)/$@.sh
 
-fence-table:
+fence-table performance-table:
 	@$(tools)/$@.sh
 
 edit refresh: setup
