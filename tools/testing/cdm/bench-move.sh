@@ -6,7 +6,7 @@
 #   bench-move.sh        a short table
 #   bench-move.sh sweep  all that performance.rst has; results in build/results
 # Environment: KIND (4K, 64K or 2M) and PAGES, for the table; FULL=1: the sweep
-# with what takes long.
+# with what takes long; BOOTS, names: these of the sweep and no others.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$TOOLS/bench/plugin.sh"
@@ -19,7 +19,7 @@ PLUGIN=$BUILD/bench/count.so
 COUNTS=$BUILD/bench/moves
 MAP=$(obj default)/System.map
 OUT=$BUILD/results
-WAYS="move_pages mbind driver migrate_vma"
+WAYS="move_pages mbind driver migrate_vma move_pages-ram mbind-ram"
 
 # Nothing that differs by chance, and one CPU so that nothing else runs.
 QUIET_ARGS="norandmaps mitigations=off numa_balancing=disable"
@@ -76,20 +76,26 @@ cases() {
 	done
 }
 
-# boot NAME HMM CASES...: node HMM is what migrate_vma gets (-1: none).
+# nodes TOPOLOGY: RAM, a second one, a device, and what migrate_vma gets.
+nodes() {
+	[[ $1 == bench ]] && echo 0 1 2 3 || echo 0 -1 1 -1
+}
+
+# boot NAME CASES...
 boot() {
-	local out=$COUNTS/$1 hmm=$2
-	shift 2
-	local command="mke2fs -q /dev/vda && mkdir /tmp/disk && mount /dev/vda /tmp/disk &&
-		$GUEST 0 1 $hmm $* && sed -n '/\[/s/^/symbol /p' /proc/kallsyms"
+	local out=$COUNTS/$1 command
+	shift
+	command="mke2fs -q /dev/vda && mkdir /tmp/disk && mount /dev/vda /tmp/disk &&
+		$GUEST $(nodes "$TOPOLOGY") $* && sed -n '/\[/s/^/symbol /p' /proc/kallsyms"
 	QEMU_ARGS=$(plugin "$out" | tr -d '\n') \
 		"$TOOLS/vm.sh" "$(tr '\n' ' ' <<<"$command")" >"$out.operations"
 }
 
-# counted NAME KERNEL_ARGS TOPOLOGY HMM CASES...: a boot that fails is said, and
+# counted NAME KERNEL_ARGS TOPOLOGY CASES...: a boot that fails is said, and
 # the others go on.
 counted() {
 	local name=$1 start=$SECONDS
+	[[ " ${BOOTS:-$name} " == *" $name "* ]] || return 0
 	export KERNEL_ARGS=$2 TOPOLOGY=$3 TIMEOUT=${TIMEOUT:-3000}
 	logged "$LOG/bench-$name.log" boot "$name" "${@:4}"
 	say "$(printf '  count: %-29s %4d s' "$name" $((SECONDS - start)))"
@@ -102,21 +108,21 @@ counted() {
 # The sweep. Of 64K and 2M there are no fewer pages than one folio has.
 # shellcheck disable=SC2046
 sweep() {
-	counted small "$ONE_CPU" bench 2 \
+	counted small "$ONE_CPU" bench \
 		$(cases "$WAYS copy" 4K private plain "1 8 64 512 4096 65536")
-	counted large "$ONE_CPU" bench 2 \
+	counted large "$ONE_CPU" bench \
 		$(cases "$WAYS" 64K private plain "16 64 512 4096 65536") \
 		$(cases "$WAYS" 2M private plain "512 4096 65536")
-	counted shared "$ONE_CPU" bench 2 \
+	counted shared "$ONE_CPU" bench \
 		$(cases "$WAYS" 4K "fork shmem file" plain "1 8 64 512 4096 65536") \
 		$(cases "$WAYS" 2M fork plain "512 4096")
-	counted stall "$ONE_CPU" bench 2 \
+	counted stall "$ONE_CPU" bench \
 		$(cases "$WAYS" 4K private plain "2 4 16 32 128 256")
-	counted variants "$QUIET_ARGS" bench 2 \
+	counted variants "$QUIET_ARGS" bench \
 		$(cases "$WAYS" 4K private "spin touch pinned full" "512 4096")
-	counted nodes "$ONE_CPU" eight -1 \
+	counted nodes "$ONE_CPU" eight \
 		$(for n in 8 4 2 1; do cases driver 4K private nodes$n "1 512 4096"; done)
-	PROFILE=1 counted profile "$ONE_CPU" bench 2 \
+	PROFILE=1 counted profile "$ONE_CPU" bench \
 		$(cases "$WAYS" "4K 2M" private plain 4096) \
 		$(cases "$WAYS" 4K private plain 1)
 	growth
@@ -129,7 +135,7 @@ growth() {
 		return
 	fi
 	# shellcheck disable=SC2046
-	counted growth "$ONE_CPU" large -1 \
+	counted growth "$ONE_CPU" large \
 		$(cases driver 4K private plain "512 4096 65536 262144 1048576")
 }
 
@@ -144,7 +150,7 @@ if [[ ${1:-} == sweep ]]; then
 	python3 "$TOOLS/bench/move.py" profile "$COUNTS" "$MAP" >"$OUT/profile.csv"
 else
 	# shellcheck disable=SC2046
-	counted table "$ONE_CPU" bench 2 \
+	counted table "$ONE_CPU" bench \
 		$(cases "$WAYS copy" "$KIND" private plain "$PAGES")
 	python3 "$TOOLS/bench/move.py" table "$COUNTS"
 fi

@@ -47,11 +47,11 @@ early() {
 	echo "$1" >>"$EARLY"
 }
 
-# timed NAME TOPOLOGY HMM
+# timed NAME HMM
 timed() {
 	local start=$SECONDS
-	export TOPOLOGY=$2
-	logged "$LOG/bench-$1.log" in_guest "$1" "bench 0 1 $3 $real"
+	export TOPOLOGY=bench
+	logged "$LOG/bench-$1.log" in_guest "$1" "bench 0 1 2 $2 $real"
 	say "$(printf '  time: %-30s %4d s' "$1" $((SECONDS - start)))"
 	((STATUS == 0)) || early "$1"
 }
@@ -70,9 +70,9 @@ export TIMEOUT=${TIMEOUT:-3000}
 step "build the benchmarks" programs
 "$TOOLS/bench-move.sh" sweep
 load=$(cut -d' ' -f1 /proc/loadavg)
-timed wall single -1
+timed wall -1
 # A kernel with jump labels does not always survive an emulator of two CPUs.
-VARIANT=bench KERNEL_ARGS=nr_cpus=1 timed wall-hmm bench 2
+VARIANT=bench KERNEL_ARGS=nr_cpus=1 timed wall-hmm 3
 python3 "$TOOLS/bench/wall.py" "$OUT"/wall "$OUT"/wall-hmm >"$OUT/wall.csv"
 export TOPOLOGY=single
 said recall "recall \$CDM_DEVICE_NODES $accel"

@@ -4,12 +4,13 @@
  * node, and to migrate them by the driver, against those who do the same
  * otherwise.
  *
- *   bench RAM DEVICE HMM REAL
+ *   bench RAM RAM2 DEVICE HMM REAL
  *
- * RAM, DEVICE and HMM are nodes; what belongs to the last is given to lib/test_hmm
- * (-1: nothing). REAL is 1 where time means something by itself. Two ways A and B
- * are measured in the order A B B A, which cancels a drift; the first round is
- * dropped. For each pair it prints
+ * RAM, RAM2, DEVICE and HMM are nodes; RAM2 stands for a device where a way moves
+ * only RAM; what belongs to HMM is given to lib/test_hmm (-1: nothing). REAL is 1
+ * where time means something by itself. Two ways A and B are measured in the order
+ * A B B A, which cancels a drift; the first round is dropped. For each pair it
+ * prints
  *
  *   wall A B KIND DIRECTION PAGES RATIO LOW HIGH US_A US_B
  *
@@ -33,7 +34,7 @@ struct subject {
 	const struct place *to;
 };
 
-static struct place ram, device, hmm;
+static struct place ram, ram2, device, hmm;
 static bool real_time;
 static const char *const kind_names[] = { "4K", "64K", "2M" };
 
@@ -125,7 +126,8 @@ static void compare(const struct subject *a, const struct subject *b,
 static struct subject mover(const char *name, bool back)
 {
 	struct subject subject = { .name = name, .way = way_find(name) };
-	const struct place *away = subject.way->hmm ? &hmm : &device;
+	const struct place *away = subject.way->hmm ? &hmm :
+				   subject.way->ram ? &ram2 : &device;
 
 	subject.from = back ? away : &ram;
 	subject.to = back ? &ram : away;
@@ -159,27 +161,29 @@ int main(int argc, char **argv)
 	static const unsigned long sizes[] = { 1, 64, 512, 4096, 16384, 0 };
 	static const unsigned long bulk[] = { 512, 4096, 0 };
 
-	if (argc != 5)
+	if (argc != 6)
 		return 2;
 	ram.nid = atoi(argv[1]);
-	device.nid = atoi(argv[2]);
-	if (atoi(argv[3]) >= 0)
-		hmm = hmm_setup(atoi(argv[3]));
-	real_time = atoi(argv[4]);
+	ram2.nid = atoi(argv[2]);
+	device.nid = atoi(argv[3]);
+	if (atoi(argv[4]) >= 0)
+		hmm = hmm_setup(atoi(argv[4]));
+	real_time = atoi(argv[5]);
 	require(!way_find("driver")->open(), "the driver");
 	require(!way_find("copy")->open(), "copy");
 
 	compare_faults(sizes + 1);
-	compare_moves("move_pages", "driver", KIND_4K, sizes, true);
-	compare_moves("mbind", "driver", KIND_4K, bulk, true);
-	compare_moves("move_pages", "driver", KIND_2M, bulk, true);
+	compare_moves("move_pages-ram", "driver", KIND_4K, sizes, true);
+	compare_moves("mbind-ram", "driver", KIND_4K, bulk, true);
+	compare_moves("move_pages", "driver", KIND_4K, bulk, true);
+	compare_moves("move_pages-ram", "driver", KIND_2M, bulk, true);
 	compare_moves("driver", "copy", KIND_4K, bulk, true);
 	/* Last: what it leaves in the address space slows down the others. */
 	if (!hmm.start)
 		return 0;
 	require(!way_find("migrate_vma")->open(), "test_hmm");
 	/* There, the module reads back what it has moved. */
-	compare_moves("move_pages", "migrate_vma", KIND_4K, bulk, false);
+	compare_moves("move_pages-ram", "migrate_vma", KIND_4K, bulk, false);
 	compare_moves("driver", "migrate_vma", KIND_4K, bulk, false);
 	return 0;
 }

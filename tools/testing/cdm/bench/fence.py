@@ -128,7 +128,7 @@ def print_repeatability(first, second):
             two = second[machine][name]
             pairs = list(zip(one.counts, two.counts))
             marks += len(pairs)
-            same += sum(a == b for a, b in pairs)
+            same += sum(a.insns == b.insns for a, b in pairs)
             quiet += len(one.quiet)
             if one.usual() != two.usual():
                 moved.append(f"{name} {two.usual() - one.usual():+.2f}")

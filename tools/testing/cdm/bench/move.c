@@ -3,12 +3,13 @@
  * Migrations to a device and back, between marks, for count.c to count the
  * kernel's instructions:
  *
- *   move RAM DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES[,PAGES...]...
+ *   move RAM RAM2 DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES[,PAGES...]...
  *
- * RAM, DEVICE and HMM are nodes; what belongs to the last is given to lib/test_hmm
- * (-1: nothing). WAY is one of move_ways.c, KIND 4K, 64K or 2M, SHARE private,
- * fork, shmem or file, VARIANT one of move_variant.c, or nodesN: only the devices
- * up to node N are there. For each number of pages, there and back, it prints
+ * RAM, RAM2, DEVICE and HMM are nodes; RAM2 stands for a device where a way moves
+ * only RAM (-1: there is none); what belongs to HMM is given to lib/test_hmm (-1:
+ * nothing). WAY is one of move_ways.c, KIND 4K, 64K or 2M, SHARE private, fork,
+ * shmem or file, VARIANT one of move_variant.c, or nodesN: only the devices up to
+ * node N are there. For each number of pages, there and back, it prints
  *
  *   op WAY KIND SHARE VARIANT DIRECTION PAGES MARKS LEFT FLUSHES BEFORE AFTER
  *
@@ -60,7 +61,7 @@ struct sums {
 
 static const unsigned long folio_pages[] = { 1, 16, 512 };
 
-static struct place ram, device, hmm;
+static struct place ram, ram2, device, hmm;
 static int max_device = 64;
 
 static int find(const char *name, const char *const *names, int nr)
@@ -125,6 +126,14 @@ static long move_marked(const struct test *test, const struct area *area,
 	return left;
 }
 
+/* What CPUs have counted each for itself: a batch of theirs, or nothing. */
+static long rss_slack(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus > 1 ? 64 * cpus : 0;
+}
+
 static long move_area(const struct test *test, const struct area *area,
 		      const struct place *from, const struct place *to,
 		      struct sums *sums)
@@ -137,7 +146,7 @@ static long move_area(const struct test *test, const struct area *area,
 		return ret;
 	flushes = flushes < 0 ? -1 : vm_counter("nr_tlb_remote_flush") - flushes;
 	rss -= rss_pages();
-	if (labs(rss) > test->variant->rss_slack && !test->way->copy) {
+	if (labs(rss) > rss_slack() && !test->way->copy) {
 		fprintf(stderr, "move: the RSS has changed by %ld\n", -rss);
 		exit(1);
 	}
@@ -224,7 +233,7 @@ static void measure(const struct test *test, unsigned long nr,
 
 static const char *why_not(const struct test *test, const struct place *to)
 {
-	if (test->variant->there && to == &ram)
+	if (test->variant->there && (to == &ram || test->way->ram))
 		return "only for a device";
 	if (test->variant->node && test->way->hmm)
 		return "its device is no node";
@@ -263,11 +272,12 @@ static struct test parse(char **rest)
 
 static void run(const struct test *test, char *rest)
 {
-	const struct place *there = test->way->hmm ? &hmm : &device;
+	const struct place *there = test->way->hmm ? &hmm :
+				    test->way->ram ? &ram2 : &device;
 	int err = test->way->open();
 	char *pages;
 
-	if (!err && test->way->hmm && !hmm.start)
+	if (!err && (there->nid < 0 || (test->way->hmm && !hmm.start)))
 		err = -ENODEV;
 	while ((pages = strsep(&rest, ","))) {
 		unsigned long nr = strtoul(pages, NULL, 0);
@@ -327,16 +337,18 @@ static void run_alone(char *rest)
 
 int main(int argc, char **argv)
 {
-	if (argc < 5) {
-		fprintf(stderr, "usage: move RAM DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES...\n");
+	if (argc < 6) {
+		fprintf(stderr,
+			"usage: move RAM RAM2 DEVICE HMM WAY,KIND,SHARE,VARIANT,PAGES...\n");
 		return 1;
 	}
 	ram.nid = atoi(argv[1]);
-	device.nid = atoi(argv[2]);
-	if (atoi(argv[3]) >= 0)
-		hmm = hmm_setup(atoi(argv[3]));
+	ram2.nid = atoi(argv[2]);
+	device.nid = atoi(argv[3]);
+	if (atoi(argv[4]) >= 0)
+		hmm = hmm_setup(atoi(argv[4]));
 	sleep(SETTLE_S);
-	for (int i = 4; i < argc; i++)
+	for (int i = 5; i < argc; i++)
 		run_alone(argv[i]);
 	mark_done();
 	return 0;

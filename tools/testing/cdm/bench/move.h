@@ -50,6 +50,7 @@ struct way {
 	/* Returns 0, how many pages are left behind, or a negative errno. */
 	long (*move)(const struct area *area, const struct place *to);
 	bool hmm;		/* its device is no node */
+	bool ram;		/* moves to another node of RAM */
 	bool copy;		/* moves nothing */
 };
 
@@ -89,7 +90,6 @@ struct variant {
 	void (*begin)(const struct area *area, const struct place *to);
 	void (*end)(void);
 	bool partial;		/* some pages may be left behind */
-	long rss_slack;		/* pages that CPUs have counted each for itself */
 	bool there;		/* only for devices as destination */
 	bool node;		/* only for nodes as destination */
 };

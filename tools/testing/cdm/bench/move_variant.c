@@ -20,9 +20,6 @@
 #include "cdm_test_uapi.h"
 #include "move.h"
 
-/* Batches of the counters of two CPUs */
-#define RSS_SLACK	128
-
 static pthread_t thread;
 static const struct area *touched;
 static bool running, stopped;
@@ -142,10 +139,8 @@ static void end_full(void)
 
 static const struct variant variants[] = {
 	{ "plain" },
-	{ "spin", .begin = begin_spin, .end = end_thread,
-	  .rss_slack = RSS_SLACK },
-	{ "touch", .begin = begin_touch, .end = end_thread, .partial = true,
-	  .rss_slack = RSS_SLACK },
+	{ "spin", .begin = begin_spin, .end = end_thread },
+	{ "touch", .begin = begin_touch, .end = end_thread, .partial = true },
 	{ "pinned", .begin = begin_pinned, .end = end_pinned, .partial = true },
 	{ "full", .begin = begin_full, .end = end_full,
 	  .partial = true, .there = true, .node = true },

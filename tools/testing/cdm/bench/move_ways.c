@@ -119,9 +119,15 @@ static long by_copy(const struct area *area, const struct place *to)
 	return 0;
 }
 
+/*
+ * The system calls may leave devices to what the driver uses; between nodes of
+ * RAM they do what they always did.
+ */
 const struct way ways[] = {
 	{ "move_pages", open_none, by_move_pages },
 	{ "mbind", open_none, by_mbind },
+	{ "move_pages-ram", open_none, by_move_pages, .ram = true },
+	{ "mbind-ram", open_none, by_mbind, .ram = true },
 	{ "driver", open_driver, by_driver },
 	{ "migrate_vma", open_hmm, by_hmm, .hmm = true },
 	{ "copy", open_copy, by_copy, .copy = true },

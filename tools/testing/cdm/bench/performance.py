@@ -50,7 +50,9 @@ that takes hardware.
 All ways move the same kind of memory in the same boot, from RAM to a device
 ("there") and back: "driver" is cdm_migrate_range() by an ioctl of cdm_test;
 move_pages(2) and mbind(2) with MPOL_MF_MOVE (of all processes where pages are
-shared) go to the same node; migrate_vma() is called by lib/test_hmm, batches of
+shared) go to the same node, where the kernel may leave them to the driver's way;
+"-ram" are the same between two nodes of RAM, "there" being the farther one, as on a
+kernel without devices; migrate_vma() is called by lib/test_hmm, batches of
 64 pages, to memory of type MEMORY_DEVICE_COHERENT that belongs to no node. "copy"
 is a program that copies to memory that is there, for scale.
 
@@ -102,12 +104,12 @@ What the fence costs those who do not use it has a benchmark of its own, "make
 bench-fence", which judges it.""")
     rows = [results.row(way=way, kind="4K", share="private", variant="plain",
                         direction="there", pages=4096)
-            for way in ("move_pages", OURS)]
+            for way in ("move_pages-ram", OURS)]
     if all(rows):
         ratio = rows[0]["all"] / rows[1]["all"]
         print(f"""
-At the same copy, move_pages(2) executes {ratio:.2f} times what the driver does, for
-4,096 pages.""")
+At the same copy, move_pages(2) between nodes of RAM executes {ratio:.2f} times what the
+driver does, for 4,096 pages.""")
         if ratio > SUSPICIOUS:
             print(f"""More than {SUSPICIOUS} deserves suspicion: are accounting, notifiers or reference
 counts left out? The tests of the exactness of migrations answer that.""")
@@ -274,6 +276,10 @@ def print_missing(results):
                     f"{row['direction']}: {row['why']}")
             missing.setdefault(what, []).append(row["pages"])
     lines = list(missing)
+    for way in WAYS:
+        rows = results.rows(way=way, kind="4K", variant="plain")
+        if not any(row["stall"] for row in rows):
+            lines.append(f"{way}: how long a page is not mapped")
     failed = results.about.get("ended early")
     lines += [f"{boot}: ended early" for boot in (failed or "").split()]
     if "not measured" in results.about:

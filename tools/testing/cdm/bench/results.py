@@ -5,7 +5,8 @@ measured."""
 import csv
 import os
 
-WAYS = ["move_pages", "mbind", "migrate_vma", "driver"]
+WAYS = ["move_pages-ram", "mbind-ram", "migrate_vma", "move_pages", "mbind",
+        "driver"]
 OURS = "driver"
 NUMBERS = ["pages", "marks", "all", "copy", "mirror", "rest", "spread", "stall",
            "left", "flushes", "before", "after", "instructions", "ratio",

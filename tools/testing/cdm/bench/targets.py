@@ -72,9 +72,10 @@ def against(results, row, way):
 
 
 def shared(results, share, name):
-    """migrate_pages() has no way of its own: mbind(2) is close to it."""
+    """migrate_pages() has no way of its own: mbind(2) is close to it, between
+    nodes of RAM, where the feature has no part in it."""
     what, target = f"{name}: to mbind(2)", "<= 1.00 times"
-    ratios = [against(results, row, "mbind")
+    ratios = [against(results, row, "mbind-ram")
               for row in results.rows(way=OURS, kind="4K", share=share,
                                       variant="plain")
               if row["pages"] >= BULK]
@@ -134,7 +135,7 @@ def time(results):
     what, target = "time, 4 KiB in bulk: move_pages(2)", f">= {FASTER} times"
     ratios = [row["ratio"] for row in results.wall
               if row["boot"] == "wall" and row["kind"] == "4K"
-              and (row["a"], row["b"]) == ("move_pages", OURS)
+              and (row["a"], row["b"]) == ("move_pages-ram", OURS)
               and row["pages"] >= BULK]
     if not ratios:
         return unknown(what, target)
