@@ -142,6 +142,17 @@ def print_sweep(results):
         table_or_nothing(FIGURES, print_figures(results, pages, "", **where))
 
 
+def print_folios(results):
+    section("Large folios before and after")
+    rows = [[row["kind"], row["way"], row["direction"], f"{row['pages']:,}",
+             number(row["before"]), number(row["after"])]
+            for kind in ("64K", "2M") for way in WAYS
+            for row in results.rows(kind=kind, way=way, share="private",
+                                    pages=4096)]
+    table_or_nothing(["Size", "Way", "Direction", "Pages", "before", "after"],
+                     rows)
+
+
 def table_or_nothing(head, rows):
     if rows:
         table(head, rows)
@@ -294,8 +305,9 @@ def print_all(results):
                       for what, value in results.about.items()
                       if what not in ("ended early", "not measured"))
     print(METHOD.format(about=about).rstrip())
-    for part in (print_sweep, print_shared, print_variants, print_stall,
-                 print_growth, print_wall, print_profile, print_missing):
+    for part in (print_sweep, print_folios, print_shared, print_variants,
+                 print_stall, print_growth, print_wall, print_profile,
+                 print_missing):
         part(results)
 
 

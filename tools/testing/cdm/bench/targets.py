@@ -76,8 +76,7 @@ def shared(results, share, name):
     nodes of RAM, where the feature has no part in it."""
     what, target = f"{name}: to mbind(2)", "<= 1.00 times"
     ratios = [against(results, row, "mbind-ram")
-              for row in results.rows(way=OURS, kind="4K", share=share,
-                                      variant="plain")
+              for row in results.rows(way=OURS, share=share, variant="plain")
               if row["pages"] >= BULK]
     ratios = [ratio for ratio in ratios if ratio]
     if not ratios:
