@@ -6,7 +6,8 @@
 #   bench-move.sh        a short table
 #   bench-move.sh sweep  all that performance.rst has; results in build/results
 # Environment: KIND (4K, 64K or 2M) and PAGES, for the table; FULL=1: the sweep
-# with what takes long; BOOTS, names: these of the sweep and no others.
+# with what takes long; BOOTS, names: these of the sweep again, the others
+# as they are, which must have been with the same kernel.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$TOOLS/bench/plugin.sh"
@@ -91,11 +92,18 @@ boot() {
 		"$TOOLS/vm.sh" "$(tr '\n' ' ' <<<"$command")" >"$out.operations"
 }
 
+# forget NAME: what that boot has left the last time.
+forget() {
+	rm -f "$COUNTS/$1"{,.operations,.profile}
+	sed -i "/^$1\$/d" "$COUNTS/early"
+}
+
 # counted NAME KERNEL_ARGS TOPOLOGY CASES...: a boot that fails is said, and
 # the others go on.
 counted() {
 	local name=$1 start=$SECONDS
 	[[ " ${BOOTS:-$name} " == *" $name "* ]] || return 0
+	forget "$name"
 	export KERNEL_ARGS=$2 TOPOLOGY=$3 TIMEOUT=${TIMEOUT:-3000}
 	logged "$LOG/bench-$name.log" boot "$name" "${@:4}"
 	say "$(printf '  count: %-29s %4d s' "$name" $((SECONDS - start)))"
@@ -140,7 +148,8 @@ growth() {
 }
 
 mkdir -p "$COUNTS"
-rm -f "$COUNTS"/*
+[[ -n ${BOOTS:-} ]] || rm -f "$COUNTS"/*
+touch "$COUNTS/early"
 step "build the benchmark" build
 if [[ ${1:-} == sweep ]]; then
 	sweep

@@ -94,6 +94,7 @@ struct variant {
 	bool node;		/* only for nodes as destination */
 };
 
+void run_on(int cpu);
 const struct variant *variant_find(const char *name);
 
 #endif /* _MOVE_H */

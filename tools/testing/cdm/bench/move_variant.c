@@ -27,7 +27,7 @@ static char *hog;
 static unsigned long hog_size;
 static int pin_fd;
 
-static void run_on(int cpu)
+void run_on(int cpu)
 {
 	cpu_set_t set;
 
@@ -66,7 +66,6 @@ static void thread_begin(const struct area *area)
 	touched = area;
 	running = false;
 	stopped = false;
-	run_on(0);
 	require(!pthread_create(&thread, NULL, spin, NULL), "pthread_create");
 	while (!is_set(&running))
 		sched_yield();
