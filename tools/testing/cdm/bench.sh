@@ -78,6 +78,6 @@ export TOPOLOGY=single
 said recall "recall \$CDM_DEVICE_NODES $accel"
 CDM_DRIVER=cdm_accel said jobs "jobs $accel"
 about >"$OUT/about.csv"
-python3 "$TOOLS/bench/plots.py" "$OUT"
 python3 "$TOOLS/bench/performance.py" "$OUT" text | tee "$OUT/targets.txt"
+step "draw the plots" python3 "$TOOLS/bench/plots.py" "$OUT"
 echo "times measured with $accel; results in ${OUT#"$TOP"/}; make performance-table"

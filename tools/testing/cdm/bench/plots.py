@@ -41,7 +41,7 @@ def lines(results, out, title, field, label, ways):
                              for row in rows}.items())
             if not points:
                 continue
-            name = f"{way}_{direction}"
+            name = f"{way}_{direction}".replace("-", "_")
             script += block(name, [text for _, text in points])
             dash = 1 if direction == "there" else 2
             plots.append(f'${name} using 1:2 with linespoints lc {color} '
