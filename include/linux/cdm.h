@@ -72,8 +72,7 @@ void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
-		      unsigned long nr_pages,
-		      const void __user * __user *pages,
+		      unsigned long nr_pages, const void __user *pages,
 		      const int __user *nodes);
 void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
@@ -200,7 +199,7 @@ static inline void cdm_note_move(struct folio *src, struct folio *dst,
 static inline bool cdm_move_ahead(struct mm_struct *mm,
 				  const nodemask_t *allowed,
 				  unsigned long nr_pages,
-				  const void __user * __user *pages,
+				  const void __user *pages,
 				  const int __user *nodes)
 {
 	return cdm_enabled() &&
@@ -710,7 +709,7 @@ static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 static inline bool cdm_move_ahead(struct mm_struct *mm,
 				  const nodemask_t *allowed,
 				  unsigned long nr_pages,
-				  const void __user * __user *pages,
+				  const void __user *pages,
 				  const int __user *nodes)
 {
 	return false;

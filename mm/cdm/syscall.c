@@ -60,10 +60,10 @@ static void cdm_run_add(struct cdm_run *run, unsigned long addr, int nid)
  * has moved: what is in place then is so because it was asked for.
  */
 bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
-		      unsigned long nr_pages,
-		      const void __user * __user *pages,
+		      unsigned long nr_pages, const void __user *pages,
 		      const int __user *nodes)
 {
+	const void __user * const __user *list = pages;
 	struct cdm_run run = {
 		.move = {
 			.mm = mm,
@@ -85,7 +85,7 @@ bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 			break;
 		if (i % CDM_BATCH == 0)
 			cond_resched();
-		if (get_user(page, pages + i) || get_user(nid, nodes + i))
+		if (get_user(page, list + i) || get_user(nid, nodes + i))
 			break;
 		if (nid < 0 || nid >= MAX_NUMNODES ||
 		    !node_isset(nid, *cdm_usable()) ||

@@ -28,8 +28,10 @@ checkpatch() {
 
 checkpatch_files() {
 	cd "$TOP"
+	# An iterator declares what it is given, and uses it again, everywhere.
 	# shellcheck disable=SC2046
-	silent checkpatch -f $(files '*.c' '*.h' ':!include/trace' ':!*/accel_hw.h') || return
+	silent checkpatch --ignore MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE \
+		-f $(files '*.c' '*.h' ':!include/trace' ':!*/accel_hw.h') || return
 	# User space has no BIT().
 	# shellcheck disable=SC2046
 	silent checkpatch --ignore BIT_MACRO -f $(files '*/accel_hw.h') || return
@@ -46,7 +48,7 @@ checkpatch_patches() {
 # The base does not annotate the locks of folio_walk_start() and folio_walk_end(),
 # nor fully those of page tables, so sparse has the same to say of its own users
 # in mm/migrate.c and mm/memory.c.
-UNANNOTATED="context imbalance in 'cdm_\\(walk\\|mark_pte\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
+UNANNOTATED="context imbalance in 'cdm_\\(walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
 
 # kernel_build OPTIONS: our objects alone, in a tree of their own; fails on
 # any word about our files.
