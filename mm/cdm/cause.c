@@ -26,6 +26,7 @@
 
 #define CDM_CAUSE_MASK	0x0f
 #define CDM_USED	0x80	/* may hold what a tenant has written */
+#define CDM_UNKNOWN	0x40	/* or whatever there was before the range came */
 
 /*
  * By number of the section: the registered range it is part of, and an array of
@@ -52,10 +53,11 @@ struct cdm_memory *cdm_memory_of(unsigned long pfn)
 
 static int cdm_section_add(struct cdm_memory *mem, unsigned long nr)
 {
-	u8 *bytes = kvzalloc(PAGES_PER_SECTION, GFP_KERNEL);
+	u8 *bytes = kvmalloc(PAGES_PER_SECTION, GFP_KERNEL);
 
 	if (!bytes)
 		return -ENOMEM;
+	memset(bytes, CDM_UNKNOWN, PAGES_PER_SECTION);
 	if (xa_err(xa_store(&cdm_bytes_by_section, nr, bytes, GFP_KERNEL))) {
 		kvfree(bytes);
 		return -ENOMEM;
@@ -123,7 +125,7 @@ static void cdm_set_owner(unsigned long pfn, unsigned long nr_pages)
 	u8 *byte = cdm_cause_byte(pfn);
 
 	for (; byte && nr_pages--; byte++)
-		*byte = (*byte & CDM_USED) | CDM_BY_OWNER;
+		*byte = (*byte & ~CDM_CAUSE_MASK) | CDM_BY_OWNER;
 }
 
 static bool cdm_has_cause(const u8 *bytes, unsigned long nr_pages)
@@ -151,7 +153,7 @@ void cdm_forget_cause(struct page *page, unsigned long nr_pages)
 	spin_lock_irqsave(&zone->lock, flags);
 	if (PageBuddy(page) && nr_pages <= 1UL << buddy_order(page)) {
 		while (nr_pages--)
-			*bytes++ &= CDM_USED;
+			*bytes++ &= ~CDM_CAUSE_MASK;
 	}
 	spin_unlock_irqrestore(&zone->lock, flags);
 }
@@ -309,10 +311,10 @@ void cdm_clean_pages(struct page *page, unsigned long nr_pages)
 	unsigned long i;
 
 	for (i = 0; i < nr_pages; i++) {
-		if (!bytes || bytes[i] & CDM_USED)
+		if (!bytes || bytes[i] & (CDM_USED | CDM_UNKNOWN))
 			cdm_zero_page(page + i);
 		if (bytes)
-			bytes[i] |= CDM_USED;
+			bytes[i] = (bytes[i] | CDM_USED) & ~CDM_UNKNOWN;
 	}
 }
 

@@ -1394,6 +1394,7 @@ TEST_F_TIMEOUT(owner, told_of_failure, CDM_TIMEOUT)
 {
 	long bad = cdm_meminfo("HardwareCorrupted");
 	struct cdm_test_events was, is;
+	struct cdm_test_recall got;
 	char *addr, *page;
 
 	addr = cdm_map_on(self->dev, SIZE, SEED);
@@ -1416,6 +1417,11 @@ TEST_F_TIMEOUT(owner, told_of_failure, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_register_all());
 	EXPECT_EQ(bad, cdm_meminfo("HardwareCorrupted"));
 	EXPECT_EQ(self->total / 4, free_pages(self->dev));
+	/* The owner does not find there what it held. */
+	EXPECT_EQ(0, recall(self->fd, self->dev, 0, free_pages(self->dev) - 1,
+			    DEADLINE_MS, &got));
+	EXPECT_EQ(0, got.nr_dirty);
+	EXPECT_EQ(0, give_back(self->fd));
 	expect_usable(_metadata, self->fd, self->dev);
 	EXPECT_EQ(BUS_MCEERR_AR, touch(page));
 }
