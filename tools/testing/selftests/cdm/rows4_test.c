@@ -204,6 +204,8 @@ static int busy_fn(struct cdm_child *child, void *arg)
 /* Eviction does not reclaim RAM. If kswapd is late, who waits does it himself. */
 TEST_F_TIMEOUT(full, bound_task_does_not_wait_for_kswapd, CDM_TIMEOUT)
 {
+	if (cdm_flavour_is("debug"))
+		SKIP(return, "takes minutes with the checkers");
 	for (int i = 0; i < ARRAY_SIZE(self->busy); i++)
 		ASSERT_EQ(0, cdm_start(&self->busy[i], busy_fn, NULL));
 	kswapd_last(true);
