@@ -1370,62 +1370,6 @@ TEST_F(way, migrate_pages)
 	}
 }
 
-/* Memory that does not come */
-
-static bool area_is_honest(const struct area *area)
-{
-	long there = cdm_pages_on(area->addr, area->size, area->to);
-	long said = statuses(area->nr, area->to);
-	long none = statuses(area->nr, -ENOMEM) + statuses(area->nr, -EBUSY);
-
-	if (there == said && there + none == area->nr)
-		return true;
-	fprintf(stderr, "# %ld pages moved, %ld said so, %ld did not\n", there,
-		said, none);
-	return false;
-}
-
-/* Some or all pages that it asks for: what does not move is as it was. */
-TEST_F(way, no_pages)
-{
-	static const int percents[] = { 100, 60, 10, 2 };
-	struct area *area = &self->area;
-	int ret, starved;
-
-	if (access(FAIL_PAGES "probability", F_OK))
-		SKIP(return, "the kernel has no FAIL_PAGE_ALLOC");
-	for (int i = 0; i < ARRAY_SIZE(percents); i++) {
-		starved = cdm_starve(FAIL_PAGES, percents[i]);
-		ret = area_move(area);
-		cdm_starve(FAIL_PAGES, 0);
-		ASSERT_EQ(0, starved);
-		EXPECT_LE(0, ret);
-		EXPECT_TRUE(area_is_honest(area));
-		EXPECT_EQ(0, area_wrong(area));
-		ASSERT_TRUE(area_place(area));
-	}
-}
-
-/* What it needs for itself: then nothing moves, or it does without. */
-TEST_F(way, no_slab)
-{
-	static const int percents[] = { 100, 50, 10, 2 };
-	struct area *area = &self->area;
-	int ret, starved;
-
-	if (access(FAIL_SLAB "probability", F_OK))
-		SKIP(return, "the kernel has no FAILSLAB");
-	for (int i = 0; i < 4 * ARRAY_SIZE(percents); i++) {
-		starved = cdm_starve(FAIL_SLAB, percents[i / 4]);
-		ret = area_move(area);
-		cdm_starve(FAIL_SLAB, 0);
-		ASSERT_EQ(0, starved);
-		EXPECT_TRUE(ret == -ENOMEM || area_is_honest(area));
-		EXPECT_EQ(0, area_wrong(area));
-		ASSERT_TRUE(area_place(area));
-	}
-}
-
 /* The failure is told to us, too; nobody touches that page. */
 static void ignore_bus(int sig)
 {

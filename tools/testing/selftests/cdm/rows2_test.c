@@ -134,6 +134,31 @@ TEST_F(paths, pin_longterm_of_thp)
 			     (uintptr_t)addr + SIZE / 2 + 7 * PAGE);
 }
 
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+/* From now on this task gets no page, or all it wants again. */
+static int starve(bool on)
+{
+	static const char * const knobs[][2] = {
+		{ FAIL "task-filter", "Y" },
+		{ FAIL "ignore-gfp-wait", "N" },
+		{ FAIL "ignore-gfp-highmem", "N" },
+		{ FAIL "min-order", "0" },
+		{ FAIL "verbose", "0" },
+		{ FAIL "times", "-1" },
+		{ FAIL "probability", "100" },
+	};
+	int err = 0;
+
+	if (!on) {
+		cdm_write("/proc/self/make-it-fail", "0");
+		return cdm_write(FAIL "probability", "0");
+	}
+	for (int i = 0; !err && i < ARRAY_SIZE(knobs); i++)
+		err = cdm_write(knobs[i][0], knobs[i][1]);
+	return err ?: cdm_write("/proc/self/make-it-fail", "1");
+}
+
 /* No page of RAM for what would have to go there: an error, and that is all. */
 TEST_F(paths, pin_longterm_fails)
 {
@@ -144,14 +169,14 @@ TEST_F(paths, pin_longterm_fails)
 
 	if (cdm_is_base())
 		SKIP(return, "the base has no test driver");
-	if (access(FAIL_PAGES "probability", F_OK))
+	if (access(FAIL "probability", F_OK))
 		SKIP(return, "the kernel has no FAIL_PAGE_ALLOC");
 	ASSERT_NE(NULL, addr);
 	fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fd);
-	starved = cdm_starve(FAIL_PAGES, 100);
+	starved = starve(true);
 	err = ioctl(fd, CDM_TEST_IOC_PIN_LONGTERM, &pin) ? -errno : 0;
-	cdm_starve(FAIL_PAGES, 0);
+	starve(false);
 	EXPECT_EQ(0, starved);
 	EXPECT_EQ(-ENOMEM, err);
 	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));

@@ -207,45 +207,4 @@ static inline void tenant_end(struct cdm_child *child)
 	child->pid = 0;
 }
 
-/* Allocations that fail */
-
-#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
-#define FAIL_SLAB	"/sys/kernel/debug/failslab/"
-
-static inline int cdm_fail_knob(const char *dir, const char *knob,
-				const char *value)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s%s", dir, knob);
-	return cdm_write(path, value);
-}
-
-/* From now on @percent of what this task allocates in that way fails. */
-static inline int cdm_starve(const char *dir, int percent)
-{
-	static const char * const knobs[][2] = {
-		{ "task-filter", "Y" },
-		{ "ignore-gfp-wait", "N" },
-		{ "verbose", "0" },
-		{ "times", "-1" },
-	};
-	char text[16];
-	int err = 0;
-
-	snprintf(text, sizeof(text), "%d", percent);
-	if (!percent) {
-		cdm_write("/proc/self/make-it-fail", "0");
-		return cdm_fail_knob(dir, "probability", text);
-	}
-	for (int i = 0; !err && i < ARRAY_SIZE(knobs); i++)
-		err = cdm_fail_knob(dir, knobs[i][0], knobs[i][1]);
-	if (!strcmp(dir, FAIL_PAGES)) {
-		cdm_fail_knob(dir, "ignore-gfp-highmem", "N");
-		cdm_fail_knob(dir, "min-order", "0");
-	}
-	return err ?: cdm_fail_knob(dir, "probability", text) ?:
-	       cdm_write("/proc/self/make-it-fail", "1");
-}
-
 #endif /* _ROWS_UTIL_H */
