@@ -849,7 +849,7 @@ TEST_F_TIMEOUT(owner, unregister_while_held, CDM_TIMEOUT)
 /* Reserve */
 
 #define RESERVE		(ROOM * MIB_PAGES)
-#define ON_LISTS	512	/* pages that CPUs may keep, however much is free */
+#define ON_LISTS	1024	/* pages that CPUs may keep, however much is free */
 
 /* The protection of the movable zone of @nid against its own allocations. */
 static long kept_pages(int nid)
