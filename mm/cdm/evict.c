@@ -249,9 +249,10 @@ int __cdm_full_ram_node(int nid)
 	if (home == NUMA_NO_NODE)
 		return NUMA_NO_NODE;
 	for_each_zone_zonelist(zone, z, node_zonelist(home, GFP_KERNEL),
-			       ZONE_MOVABLE)
+			       ZONE_MOVABLE) {
 		if (!cdm_zone_is_low(zone))
 			return NUMA_NO_NODE;
+	}
 	return home;
 }
 

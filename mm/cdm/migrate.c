@@ -313,8 +313,7 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 		if (cdm_is_undecided(scratch->status, nr_pages))
 			ret = cdm_migrate_any(mm, start, nr_pages, nid,
 					      scratch->status, &nr_moved);
-		if (nr_simple + nr_moved < nr_pages)
-			nr_left = cdm_count_left(scratch->status, nr_pages);
+		nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
 	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
 			  ret);

@@ -6,8 +6,8 @@
  * needs no walk of the reverse map: where it is mapped is where it was found. So
  * all such folios of a page table move together: they are taken off the LRU,
  * unmapped with one notification and one flush of the TLB, copied, and mapped again
- * at the same addresses. The mmap lock is held for reading all the time, which keeps the VMA
- * and its anon_vma as they are. Others may still take entries away (exit,
+ * at the same addresses. The mmap lock is held for reading all the time, which keeps
+ * the VMA and its anon_vma as they are. Others may still take entries away (exit,
  * MADV_DONTNEED, the OOM reaper), wait for them (faults), or hold a page (pins):
  * then that page stays, or goes, as it would have without us.
  *
@@ -68,12 +68,6 @@ static struct cdm_slot *cdm_slots_end(const struct cdm_range *range)
 {
 	return range->slots + range->nr;
 }
-
-/* None is added meanwhile: look for the end once. */
-#define cdm_for_each_slot(slot, range)					\
-	for (struct cdm_slot *slot = (range)->slots,			\
-	     *slot##_end = cdm_slots_end(range);			\
-	     slot < slot##_end; slot++)
 
 /* Where the contents are, and are to be mapped. */
 static struct folio *cdm_slot_folio(const struct cdm_slot *slot)
@@ -390,11 +384,12 @@ static bool cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
 /* Returns whether there is memory for any. */
 static bool cdm_range_alloc(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	unsigned int nr_small = 0;
 	bool found = false;
 	struct page *page;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (slot->nr_pages == 1) {
 			nr_small++;
 			continue;
@@ -561,6 +556,7 @@ static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
 
 static void cdm_range_unmap(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct vm_area_struct *vma = range->vma;
 	struct mm_struct *mm = vma->vm_mm;
 	struct mmu_notifier_range notice;
@@ -575,7 +571,7 @@ static void cdm_range_unmap(struct cdm_range *range)
 	table = pte_offset_map_lock(mm, range->pmd, range->start, &ptl);
 	if (table) {
 		update_hiwater_rss(mm);
-		cdm_for_each_slot(slot, range) {
+		for (slot = range->slots; slot < end; slot++) {
 			slot->unmapped = slot->dst &&
 				cdm_unmap_one(range, slot, table + slot->nr,
 					      &tally);
@@ -617,11 +613,12 @@ static void cdm_add_segment(struct cdm_segment *segments, unsigned int *nr,
 /* All that one engine can copy, at once. */
 static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	unsigned long nr_pages = 0;
 	int ret = -EOPNOTSUPP;
 	unsigned int nr = 0;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (!slot->unmapped || cdm_is_held(slot) ||
 		    cdm_engine(&range->sides, folio_pfn(slot->src),
 			       folio_pfn(slot->dst)) != mem)
@@ -633,7 +630,7 @@ static int cdm_copy_batch(struct cdm_range *range, struct cdm_memory *mem)
 	if (nr && cdm_engine_wants(mem, nr_pages))
 		ret = cdm_copy_by_engine(mem, range->segments, nr);
 	if (ret) {
-		cdm_for_each_slot(slot, range)
+		for (slot = range->slots; slot < end; slot++)
 			slot->copied = false;
 	}
 	return ret;
@@ -707,11 +704,12 @@ static void cdm_take_over(struct folio *dst, struct folio *src,
 
 static void cdm_range_copy(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct cdm_sides *sides = &range->sides;
 	bool suspect;
 
 	suspect = cdm_copy_by_engines(range) == -EHWPOISON;
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (!slot->unmapped)
 			continue;
 		if (!slot->copied)
@@ -782,6 +780,7 @@ static void cdm_map_one(struct cdm_range *range, struct cdm_slot *slot,
 
 static void cdm_range_map(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct cdm_tally tally = { };
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
@@ -791,7 +790,7 @@ static void cdm_range_map(struct cdm_range *range)
 	/* A table that is gone has taken the entries along. */
 	if (!table)
 		return;
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (slot->unmapped)
 			cdm_map_one(range, slot, table + slot->nr, &tally);
 	}
@@ -803,9 +802,10 @@ static void cdm_range_map(struct cdm_range *range)
 
 static void cdm_range_to_lru(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct cdm_lru lru = { };
 
-	cdm_for_each_slot(slot, range)
+	for (slot = range->slots; slot < end; slot++)
 		cdm_lru_add(&lru, cdm_slot_folio(slot));
 	cdm_lru_unlock(&lru);
 	mod_node_page_state(NODE_DATA(range->from), NR_ISOLATED_ANON,
@@ -844,10 +844,11 @@ static bool cdm_put_src(struct folio *folio)
 
 static void cdm_range_free(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct page *first = NULL;
 	unsigned long nr = 0;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (!slot->copied || slot->nr_pages > 1 ||
 		    !cdm_put_src(slot->src))
 			continue;
@@ -866,7 +867,9 @@ static void cdm_range_free(struct cdm_range *range)
 /* Drop our references on the others: what is not mapped is freed with that. */
 static void cdm_range_put(struct cdm_range *range)
 {
-	cdm_for_each_slot(slot, range) {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
+
+	for (slot = range->slots; slot < end; slot++) {
 		bool freed = slot->copied && slot->nr_pages == 1;
 
 		if (slot->unmapped && !freed)
@@ -889,9 +892,10 @@ static bool cdm_same_sections(unsigned long from, unsigned long to,
 /* Tell the owners, of pages that have stayed together as of one. */
 static void cdm_range_tell(struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	unsigned long from = 0, to = 0, nr = 0;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		if (!slot->copied)
 			continue;
 		if (nr && folio_pfn(slot->src) == from + nr &&
@@ -922,10 +926,11 @@ static void cdm_note_run(const struct cdm_range *range, unsigned long pfn,
 /* Say why they are where they are: of those next to each other at once. */
 static void cdm_range_note(const struct cdm_range *range)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	bool placed = cdm_node(range->to);
 	unsigned long pfn = 0, nr = 0;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		unsigned long next;
 
 		if (!slot->copied)
@@ -956,9 +961,10 @@ static int cdm_slot_status(const struct cdm_slot *slot)
 /* What became of each page. */
 static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 {
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	unsigned int i, nr_moved = 0, nr_thps = 0;
 
-	cdm_for_each_slot(slot, range) {
+	for (slot = range->slots; slot < end; slot++) {
 		int result = cdm_slot_status(slot);
 
 		for (i = 0; i < slot->nr_pages; i++)

@@ -12,6 +12,7 @@
 #include <linux/mm.h>
 #include <linux/pagewalk.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
 
@@ -111,7 +112,7 @@ static int cdm_sweep_vma(unsigned long start, unsigned long end,
 	return !cdm_vma_is_simple(walk->vma);
 }
 
-/* The first page that moves tells whether there is memory for more. */
+/* Where there is no memory for one page, there is none for the next. */
 static bool cdm_sweep_is_over(const int *status, unsigned int nr_pages)
 {
 	while (nr_pages--) {
@@ -126,16 +127,18 @@ static int cdm_sweep_table(pmd_t *pmd, unsigned long start, unsigned long end,
 			   struct mm_walk *walk)
 {
 	struct cdm_sweep *sweep = walk->private;
+	int *status = sweep->scratch.status;
 	unsigned int nr, nr_moved = 0;
 
 	while (start < end && !nr_moved) {
 		if (pmd_leaf(pmdp_get_lockless(pmd)))
 			break;
 		nr = cdm_batch_pages(start, (end - start) / PAGE_SIZE);
+		memset32((u32 *)status, -EAGAIN, nr);
 		nr_moved = cdm_move_table(&sweep->move, walk->vma, pmd, start,
 					  start + nr * PAGE_SIZE,
-					  &sweep->scratch, sweep->scratch.status);
-		if (cdm_sweep_is_over(sweep->scratch.status, nr))
+					  &sweep->scratch, status);
+		if (cdm_sweep_is_over(status, nr))
 			return -EINTR;
 		start += nr * PAGE_SIZE;
 	}

@@ -28,10 +28,8 @@ checkpatch() {
 
 checkpatch_files() {
 	cd "$TOP"
-	# An iterator declares what it is given, and uses it again, everywhere.
 	# shellcheck disable=SC2046
-	silent checkpatch --ignore MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE \
-		-f $(files '*.c' '*.h' ':!include/trace' ':!*/accel_hw.h') || return
+	silent checkpatch -f $(files '*.c' '*.h' ':!include/trace' ':!*/accel_hw.h') || return
 	# User space has no BIT().
 	# shellcheck disable=SC2046
 	silent checkpatch --ignore BIT_MACRO -f $(files '*/accel_hw.h') || return

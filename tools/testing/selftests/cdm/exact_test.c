@@ -1222,6 +1222,27 @@ TEST_F(way, pinned)
 	EXPECT_EQ(0, area_wrong(area));
 }
 
+/* A large folio that moves as a whole does not make up for one that does not. */
+TEST_F(way, pinned_beside_large)
+{
+	struct area *area = &self->area;
+	struct cdm_test_migrate ask = { .size = 2 * PAGE, .nid = area->to };
+	struct area large = *area;
+	__u64 pin;
+
+	if (access(MTHP "enabled", W_OK))
+		SKIP(return, "no folios of 64 KiB");
+	ASSERT_TRUE(area_map_large(&large, SIZE));
+	pin = ((uintptr_t)large.addr + MIB) & ~(64 * 1024UL - 1);
+	ask.addr = pin - PAGE;
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_PIN, &pin));
+	EXPECT_EQ(1, ioctl(self->fd, CDM_TEST_IOC_MIGRATE, &ask));
+	EXPECT_EQ(1, cdm_pages_on((char *)pin, PAGE, area->from));
+	EXPECT_EQ(1, cdm_pages_on((char *)pin - PAGE, PAGE, area->to));
+	EXPECT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_UNPIN, &pin));
+	EXPECT_EQ(0, area_wrong(&large));
+}
+
 /* Neither the pages before nor those behind; across two mappings. */
 TEST_F(way, part_of_it)
 {
