@@ -228,6 +228,7 @@ TEST_F(paths, pin_longterm_by_io_uring)
 TEST_F_TIMEOUT(paths, F15_swap_in_beyond_free_ram, CDM_TIMEOUT)
 {
 	char *addr = cdm_map(SIZE);
+	struct cdm_spread spread;
 
 	ASSERT_EQ(0, cdm_swap_on(SWAP));
 	cdm_fill(addr, SIZE, SEED);
@@ -235,7 +236,10 @@ TEST_F_TIMEOUT(paths, F15_swap_in_beyond_free_ram, CDM_TIMEOUT)
 	EXPECT_LT(PAGES / 2, cdm_spread(addr, SIZE).absent);
 	ASSERT_TRUE(tighten());
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
-	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams()));
+	/* kswapd, which is behind, may have taken some of them out again. */
+	spread = cdm_spread(addr, SIZE);
+	EXPECT_LT(PAGES / 2, cdm_spread_in(spread, cdm_rams()));
+	EXPECT_EQ(0, cdm_spread_in(spread, cdm_devs()));
 }
 
 TEST_F_TIMEOUT(paths, F15_cow_beyond_free_ram, CDM_TIMEOUT)
