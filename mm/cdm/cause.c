@@ -15,9 +15,10 @@
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/notifier.h>
+#include <linux/range.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
-#include <linux/xarray.h>
 
 #include <trace/events/cdm.h>
 
@@ -29,69 +30,62 @@
 #define CDM_UNKNOWN	0x40	/* or whatever there was before the range came */
 
 /*
- * By number of the section: the registered range it is part of, and an array of
- * the bytes of its pages. They are there from before its first page is online
- * until after the last one is gone. Memory that another driver has added to a
- * device node has neither.
+ * The registered ranges of each node. A range, and the bytes of its pages, is there
+ * from before its first page is online until after the last one is gone. Memory
+ * that another driver has added to a device node has neither. Written under the
+ * lock of registration, read under RCU.
  */
-static DEFINE_XARRAY(cdm_memory_by_section);
-static DEFINE_XARRAY(cdm_bytes_by_section);
+static struct hlist_head cdm_memory_by_node[MAX_NUMNODES];
 
-/* The byte of @pfn, which those of its section follow, or NULL. */
-static u8 *cdm_cause_byte(unsigned long pfn)
-{
-	u8 *bytes = xa_load(&cdm_bytes_by_section, pfn_to_section_nr(pfn));
-
-	return bytes ? bytes + pfn % PAGES_PER_SECTION : NULL;
-}
-
-/* The registered range that @pfn is part of, or NULL. */
+/*
+ * The registered range that @pfn is part of, or NULL. It stays as long as the page
+ * is in use, or the owners cannot go.
+ */
 struct cdm_memory *cdm_memory_of(unsigned long pfn)
 {
-	return xa_load(&cdm_memory_by_section, pfn_to_section_nr(pfn));
+	int nid = page_to_nid(pfn_to_page(pfn));
+	struct cdm_memory *mem;
+
+	if (!cdm_node(nid))
+		return NULL;
+	rcu_read_lock();
+	hlist_for_each_entry_rcu(mem, &cdm_memory_by_node[nid], by_node) {
+		if (PFN_PHYS(pfn) >= mem->range.start &&
+		    PFN_PHYS(pfn) <= mem->range.end)
+			break;
+	}
+	rcu_read_unlock();
+	return mem;
 }
 
-static int cdm_section_add(struct cdm_memory *mem, unsigned long nr)
+/* The byte of @pfn, which those of its range follow, or NULL. */
+static u8 *cdm_cause_byte(unsigned long pfn)
 {
-	u8 *bytes = kvmalloc(PAGES_PER_SECTION, GFP_KERNEL);
+	struct cdm_memory *mem = cdm_memory_of(pfn);
 
-	if (!bytes)
-		return -ENOMEM;
-	memset(bytes, CDM_UNKNOWN, PAGES_PER_SECTION);
-	if (xa_err(xa_store(&cdm_bytes_by_section, nr, bytes, GFP_KERNEL))) {
-		kvfree(bytes);
-		return -ENOMEM;
-	}
-	return xa_err(xa_store(&cdm_memory_by_section, nr, mem, GFP_KERNEL));
+	return mem ? mem->causes + pfn - PHYS_PFN(mem->range.start) : NULL;
 }
 
 /* None of the pages of @mem is online. */
 void cdm_causes_del(struct cdm_memory *mem)
 {
-	unsigned long first = pfn_to_section_nr(PHYS_PFN(mem->range.start));
-	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
-	unsigned long nr;
-
-	for (nr = first; nr <= last; nr++)
-		xa_erase(&cdm_memory_by_section, nr);
+	hlist_del_rcu(&mem->by_node);
+	synchronize_rcu();
 	/* Ops that are under way look at both. */
 	cdm_ops_drain();
-	for (nr = first; nr <= last; nr++)
-		kvfree(xa_erase(&cdm_bytes_by_section, nr));
+	kvfree(mem->causes);
 }
 
-/* Ranges consist of memory blocks, and these of sections. */
 int cdm_causes_add(struct cdm_memory *mem)
 {
-	unsigned long nr = pfn_to_section_nr(PHYS_PFN(mem->range.start));
-	unsigned long last = pfn_to_section_nr(PHYS_PFN(mem->range.end));
-	int ret = 0;
+	unsigned long nr_pages = PHYS_PFN(range_len(&mem->range));
 
-	for (; nr <= last && !ret; nr++)
-		ret = cdm_section_add(mem, nr);
-	if (ret)
-		cdm_causes_del(mem);
-	return ret;
+	mem->causes = kvmalloc(nr_pages, GFP_KERNEL);
+	if (!mem->causes)
+		return -ENOMEM;
+	memset(mem->causes, CDM_UNKNOWN, nr_pages);
+	hlist_add_head_rcu(&mem->by_node, &cdm_memory_by_node[mem->nid]);
+	return 0;
 }
 
 enum cdm_cause cdm_cause(unsigned long pfn)
@@ -108,17 +102,19 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 
 	while (pfn < end_pfn) {
 		unsigned long next = min(end_pfn, SECTION_ALIGN_UP(pfn + 1));
-		u8 *bytes = cdm_cause_byte(pfn);
+		u8 *byte = cdm_cause_byte(pfn);
 
-		if (bytes)
-			memset(bytes, cause | CDM_USED, next - pfn);
+		if (byte && next - pfn == 1)
+			*byte = cause | CDM_USED;
+		else if (byte)
+			memset(byte, cause | CDM_USED, next - pfn);
 		pfn = next;
 	}
 }
 
 /*
  * What the owner takes is still to be zeroed, if it was used: cdm_clean_pages().
- * It is a block, and as such part of one section.
+ * It is a block, and as such part of one range.
  */
 static void cdm_set_owner(unsigned long pfn, unsigned long nr_pages)
 {
@@ -138,7 +134,7 @@ static bool cdm_has_cause(const u8 *bytes, unsigned long nr_pages)
 }
 
 /*
- * Forget why the pages of a free block, which is part of one section, were in
+ * Forget why the pages of a free block, which is part of one range, were in
  * use. Under the lock of the zone, or they might have been taken again, and
  * noted, since they were seen free.
  */
@@ -229,17 +225,18 @@ void cdm_note_evicted(unsigned long from, unsigned long nr_pages,
 }
 
 /*
- * @nr_pages pages have moved to @to on a device node, from another node. What
- * mbind() moves is allocated by its policy, and has been counted then.
+ * @nr_pages pages, allocated alike, have moved to @to on a device node, from another
+ * node. What mbind() moves is allocated by its policy, and has been counted then.
  */
 void cdm_note_placed(unsigned long to, unsigned long nr_pages,
 		     enum migrate_reason reason)
 {
-	enum cdm_cause cause = cdm_move_cause(reason);
+	enum cdm_cause cause = cdm_move_cause(reason), so_far = cdm_cause(to);
 
-	if (cdm_cause(to) == CDM_BY_POLICY)
+	if (so_far == CDM_BY_POLICY)
 		return;
-	cdm_set_cause(to, nr_pages, cause);
+	if (so_far != cause)
+		cdm_set_cause(to, nr_pages, cause);
 	cdm_count_place(to, nr_pages, page_to_nid(pfn_to_page(to)), cause);
 }
 

@@ -48,6 +48,7 @@ enum cdm_refusal {
 /**
  * struct cdm_memory - one registered range of device memory
  * @list: entry in the list of all ranges
+ * @by_node: entry in the list of those of its node
  * @range: physical addresses, inclusive
  * @nid: the device node
  * @mgid: memory group of its memory blocks
@@ -55,6 +56,7 @@ enum cdm_refusal {
  * @res: the claim in the resource tree
  * @ops: what the owner can do and wants to know, or NULL
  * @data: handed to @ops
+ * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
  * @recall_pfn: where the next recall begins to evict; a hint, without a lock
@@ -63,6 +65,7 @@ enum cdm_refusal {
  */
 struct cdm_memory {
 	struct list_head list;
+	struct hlist_node by_node;
 	struct range range;
 	int nid;
 	int mgid;
@@ -70,6 +73,7 @@ struct cdm_memory {
 	struct resource *res;
 	const struct cdm_ops *ops;
 	void *data;
+	u8 *causes;
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
 	unsigned long recall_pfn;
