@@ -22,6 +22,7 @@
 #include <linux/mm_inline.h>
 #include <linux/mmu_notifier.h>
 #include <linux/page_owner.h>
+#include <linux/pagevec.h>
 #include <linux/rmap.h>
 #include <linux/sched/clock.h>
 #include <linux/slab.h>
@@ -683,7 +684,7 @@ static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
 	if (unlikely(suspect))
 		ret = cdm_copy_suspect(sides, slot);
 	if (ret && ret != -EHWPOISON)
-		return cdm_copy_by_cpu(slot);
+		return cdm_copy_slot(slot);
 	return !ret;
 }
 
@@ -814,10 +815,12 @@ static void cdm_range_to_lru(struct cdm_range *range)
 
 /*
  * Pages next to each other that nobody has any more are freed as blocks, as large
- * as they may be. One by one if allocations are accounted to who made them; and
- * those with an error, which do not go back to the free lists.
+ * as they may be. One by one, in batches, if they lie by themselves; if allocations
+ * are accounted to who made them; and those with an error, which do not go back to
+ * the free lists.
  */
-static void cdm_free_run(struct page *page, unsigned long nr_pages)
+static void cdm_free_run(struct folio_batch *single, struct page *page,
+			 unsigned long nr_pages)
 {
 	while (nr_pages) {
 		unsigned int order = min_t(unsigned int, ilog2(nr_pages),
@@ -826,7 +829,10 @@ static void cdm_free_run(struct page *page, unsigned long nr_pages)
 
 		if (mem_alloc_profiling_enabled() || PageHWPoison(page))
 			order = 0;
-		free_unref_page(page, order);
+		if (order)
+			free_unref_page(page, order);
+		else if (!folio_batch_add(single, page_folio(page)))
+			free_unref_folios(single);
 		page += 1UL << order;
 		nr_pages -= 1UL << order;
 	}
@@ -842,26 +848,44 @@ static bool cdm_put_src(struct folio *folio)
 	return true;
 }
 
+/* Does @page lie before or after the @nr_pages pages from @first on? */
+static bool cdm_free_run_grows(struct page **first, unsigned long nr_pages,
+			       struct page *page)
+{
+	if (!nr_pages || PageHWPoison(page) || PageHWPoison(*first))
+		return false;
+	if (page == *first + nr_pages)
+		return true;
+	if (page + 1 != *first)
+		return false;
+	*first = page;
+	return true;
+}
+
+/* Memory that was taken from a list where it had been put before is upside down. */
 static void cdm_range_free(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct page *first = NULL;
+	struct folio_batch single;
 	unsigned long nr = 0;
 
+	folio_batch_init(&single);
 	for (slot = range->slots; slot < end; slot++) {
 		if (!slot->copied || slot->nr_pages > 1 ||
 		    !cdm_put_src(slot->src))
 			continue;
-		if (nr && &slot->src->page == first + nr &&
-		    !PageHWPoison(first) && !PageHWPoison(first + nr)) {
+		if (cdm_free_run_grows(&first, nr, &slot->src->page)) {
 			nr++;
 			continue;
 		}
-		cdm_free_run(first, nr);
+		cdm_free_run(&single, first, nr);
 		first = &slot->src->page;
 		nr = 1;
 	}
-	cdm_free_run(first, nr);
+	cdm_free_run(&single, first, nr);
+	if (folio_batch_count(&single))
+		free_unref_folios(&single);
 }
 
 /* Drop our references on the others: what is not mapped is freed with that. */
