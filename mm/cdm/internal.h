@@ -203,6 +203,7 @@ void cdm_sides_end(struct cdm_sides *sides);
 struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 			      unsigned long to);
 bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages);
+int cdm_copy_by_cpu(struct folio *dst, struct folio *src);
 int cdm_copy_by_engine(struct cdm_memory *mem,
 		       const struct cdm_segment *segments, unsigned int nr);
 void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,

@@ -98,6 +98,23 @@ int cdm_copy_by_engine(struct cdm_memory *mem,
 	return mem->ops->copy(mem->data, segments, nr);
 }
 
+/* How many pages a CPU copies before others may run. */
+#define CDM_COPY_PAGES	32
+
+/* As folio_mc_copy(), without the offer to reschedule at each page. */
+int cdm_copy_by_cpu(struct folio *dst, struct folio *src)
+{
+	unsigned long i, nr_pages = folio_nr_pages(src);
+
+	for (i = 0; i < nr_pages; i++) {
+		if (copy_mc_highpage(folio_page(dst, i), folio_page(src, i)))
+			return -EHWPOISON;
+		if (i % CDM_COPY_PAGES == CDM_COPY_PAGES - 1)
+			cond_resched();
+	}
+	return 0;
+}
+
 /* Copy a folio that is to be migrated. What is lost is not copied. */
 int __cdm_copy_folio(struct folio *dst, struct folio *src)
 {
@@ -115,7 +132,7 @@ int __cdm_copy_folio(struct folio *dst, struct folio *src)
 	if (cdm_engine_wants(mem, segment.nr_pages))
 		ret = cdm_copy_by_engine(mem, &segment, 1);
 	if (ret && ret != -EHWPOISON)
-		ret = folio_mc_copy(dst, src);
+		ret = cdm_copy_by_cpu(dst, src);
 	if (cdm_is_lost(&sides, segment.from, segment.to))
 		ret = -EHWPOISON;
 	cdm_sides_end(&sides);

@@ -654,10 +654,10 @@ static int cdm_copy_by_engines(struct cdm_range *range)
 	return cdm_copy_batch(range, mem);
 }
 
-static bool cdm_copy_by_cpu(const struct cdm_slot *slot)
+static bool cdm_copy_slot(const struct cdm_slot *slot)
 {
 	if (slot->nr_pages > 1)
-		return !folio_mc_copy(slot->dst, slot->src);
+		return !cdm_copy_by_cpu(slot->dst, slot->src);
 	return !copy_mc_highpage(&slot->dst->page, &slot->src->page);
 }
 
