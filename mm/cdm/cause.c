@@ -95,6 +95,7 @@ enum cdm_cause cdm_cause(unsigned long pfn)
 	return byte ? READ_ONCE(*byte) & CDM_CAUSE_MASK : CDM_BY_NOBODY;
 }
 
+/* Pages that follow each other may be of two ranges, which consist of sections. */
 static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 			  enum cdm_cause cause)
 {
@@ -201,7 +202,8 @@ static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
 	}
 }
 
-static enum cdm_cause cdm_move_cause(enum migrate_reason reason)
+/* Why something is on a device node that has moved there for @reason. */
+enum cdm_cause cdm_move_cause(enum migrate_reason reason)
 {
 	switch (reason) {
 	case MR_DEVICE:

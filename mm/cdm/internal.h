@@ -114,6 +114,33 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 
 bool cdm_in_place(int node, int nid);
 
+/* Pages for those that move, from blocks; end with cdm_blocks_end(). */
+struct cdm_blocks {
+	int nid;
+	bool this_node;		/* and no other */
+	bool nowait;		/* do not reclaim for the sake of it */
+	enum cdm_cause cause;	/* on a device node */
+	unsigned int order;	/* larger blocks have not been found, */
+	unsigned int wanted;	/* for so many pages */
+	unsigned int nr;	/* what is left of the last block, */
+	struct page *page;	/* from here on */
+};
+
+/* blocks.c */
+struct folio *cdm_blocks_folio(const struct cdm_blocks *blocks,
+			       unsigned int order);
+bool cdm_blocks_refill(struct cdm_blocks *blocks);
+void cdm_blocks_end(struct cdm_blocks *blocks);
+
+/* A single page, or NULL. */
+static inline struct folio *cdm_blocks_page(struct cdm_blocks *blocks)
+{
+	if (!blocks->nr && !cdm_blocks_refill(blocks))
+		return NULL;
+	blocks->nr--;
+	return page_folio(blocks->page++);
+}
+
 /* Where pages move from and to, while the owners cannot go. */
 struct cdm_sides {
 	int idx;
@@ -216,6 +243,7 @@ void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
+enum cdm_cause cdm_move_cause(enum migrate_reason reason);
 
 /* Pages that follow each other are mostly in the same sections. */
 static inline void cdm_sides_find(struct cdm_sides *sides, unsigned long from,

@@ -28,23 +28,40 @@
 #include "../internal.h"
 #include "internal.h"
 
+/* For the folios of a list: memory, by the way it is found best. */
+struct cdm_targets {
+	struct migration_target_control mtc;
+	struct cdm_blocks blocks;
+};
+
 /*
- * NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. A device
- * that is full stays as it is: reclaim there would evict what the same call has
- * just brought in.
+ * NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. What comes
+ * from elsewhere than the folios before does not share their block.
  */
 static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 {
-	const struct migration_target_control *ask = (void *)private;
-	struct migration_target_control mtc = *ask;
+	struct cdm_targets *targets = (void *)private;
+	struct migration_target_control mtc = targets->mtc;
 
 	if (mtc.nid == NUMA_NO_NODE)
 		mtc.nid = numa_nearest_node(folio_nid(src), N_MEMORY);
+	if (targets->blocks.nid == NUMA_NO_NODE)
+		targets->blocks.nid = mtc.nid;
+	if (!folio_test_large(src) && mtc.nid == targets->blocks.nid)
+		return cdm_blocks_page(&targets->blocks);
 	if (cdm_node(mtc.nid) && !folio_test_hugetlb(src))
-		return __folio_alloc(mtc.gfp_mask & ~__GFP_RECLAIM,
-				     folio_order(src), mtc.nid,
-				     cdm_node_only(mtc.nid, CDM_BY_DRIVER));
+		return cdm_blocks_folio(&targets->blocks, folio_order(src));
 	return alloc_migration_target(src, (unsigned long)&mtc);
+}
+
+static unsigned int cdm_count_small(struct list_head *folios)
+{
+	struct folio *folio;
+	unsigned int nr = 0;
+
+	list_for_each_entry(folio, folios, lru)
+		nr += !folio_test_large(folio);
+	return nr;
 }
 
 /*
@@ -57,11 +74,19 @@ static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 int cdm_migrate_folios(struct list_head *folios, int nid,
 		       enum migrate_reason reason, unsigned int *nr_moved)
 {
-	struct migration_target_control mtc = {
-		.nid = nid,
-		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
-			    __GFP_RETRY_MAYFAIL,
-		.reason = reason,
+	struct cdm_targets targets = {
+		.mtc = {
+			.nid = nid,
+			.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				    __GFP_RETRY_MAYFAIL,
+			.reason = reason,
+		},
+		.blocks = {
+			.nid = nid,
+			.this_node = nid != NUMA_NO_NODE,
+			.cause = cdm_move_cause(reason),
+			.order = PMD_ORDER,
+		},
 	};
 	int ret;
 
@@ -70,9 +95,12 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 		return 0;
 
 	if (nid != NUMA_NO_NODE)
-		mtc.gfp_mask |= __GFP_THISNODE;
-	ret = migrate_pages(folios, cdm_alloc_target, NULL, (unsigned long)&mtc,
-			    MIGRATE_SYNC, reason, nr_moved);
+		targets.mtc.gfp_mask |= __GFP_THISNODE;
+	targets.blocks.wanted = cdm_count_small(folios);
+	ret = migrate_pages(folios, cdm_alloc_target, NULL,
+			    (unsigned long)&targets, MIGRATE_SYNC, reason,
+			    nr_moved);
+	cdm_blocks_end(&targets.blocks);
 	if (ret)
 		putback_movable_pages(folios);
 	return ret;

@@ -323,84 +323,40 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
 				    range->nr_pages);
 }
 
-/* Step 2: memory for them, in as few blocks as there are. */
-
-/*
- * Single pages are worth some effort in RAM, and may come from farther away if no
- * node was asked for. On a device only what is free is taken.
- */
-static struct page *cdm_alloc_block(const struct cdm_range *range,
-				    unsigned int order, gfp_t gfp)
-{
-	nodemask_t *mask = NULL;
-
-	gfp |= GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	if (cdm_node(range->to))
-		mask = cdm_node_only(range->to, range->move->reason == MR_DEVICE ?
-				     CDM_BY_DRIVER : CDM_BY_MOVE);
-	if (range->move->nowait)
-		gfp &= ~__GFP_DIRECT_RECLAIM;
-	if (mask || order)
-		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
-	if (order || range->move->nid != NUMA_NO_NODE)
-		gfp |= __GFP_THISNODE;
-	return __alloc_pages_noprof(gfp, order, range->to, mask);
-}
-
-/* The slot after @slot, or itself, that needs a single page. */
-static struct cdm_slot *cdm_next_small(const struct cdm_range *range,
-				       struct cdm_slot *slot)
-{
-	while (slot < cdm_slots_end(range) && slot->nr_pages > 1)
-		slot++;
-	return slot;
-}
-
-static bool cdm_range_alloc_small(struct cdm_range *range, unsigned int nr)
-{
-	struct cdm_slot *slot = cdm_next_small(range, range->slots);
-	unsigned int order = PMD_ORDER, wanted = nr, j;
-	struct page *page;
-
-	while (nr) {
-		order = min_t(unsigned int, order, ilog2(nr));
-		page = cdm_alloc_block(range, order, 0);
-		if (!page && !order)
-			break;
-		if (!page) {
-			order -= min(order, 3U);
-			continue;
-		}
-		if (order)
-			split_page(page, order);
-		nr -= 1U << order;
-		for (j = 0; j < 1U << order; j++) {
-			slot->dst = page_folio(page + j);
-			slot = cdm_next_small(range, slot + 1);
-		}
-	}
-	return nr < wanted;
-}
+/* Step 2: memory for them. */
 
 /* Returns whether there is memory for any. */
 static bool cdm_range_alloc(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);
-	unsigned int nr_small = 0;
+	struct cdm_blocks blocks = {
+		.nid = range->to,
+		.this_node = range->move->nid != NUMA_NO_NODE,
+		.nowait = range->move->nowait,
+		.cause = cdm_move_cause(range->move->reason),
+		.order = PMD_ORDER,
+	};
 	bool found = false;
-	struct page *page;
 
 	for (slot = range->slots; slot < end; slot++) {
 		if (slot->nr_pages == 1) {
-			nr_small++;
+			blocks.wanted++;
 			continue;
 		}
-		page = cdm_alloc_block(range, folio_order(slot->src),
-				       __GFP_COMP);
-		slot->dst = page ? page_rmappable_folio(page) : NULL;
-		found |= !!page;
+		slot->dst = cdm_blocks_folio(&blocks, folio_order(slot->src));
+		found |= !!slot->dst;
 	}
-	return cdm_range_alloc_small(range, nr_small) || found;
+	if (!blocks.wanted)
+		return found;
+	for (slot = range->slots; slot < end; slot++) {
+		if (slot->nr_pages > 1)
+			continue;
+		slot->dst = cdm_blocks_page(&blocks);
+		if (!slot->dst)
+			break;
+		found = true;
+	}
+	return found;
 }
 
 /* Step 3: unmap them. */
