@@ -16,7 +16,8 @@
 
 #include "internal.h"
 
-static void cdm_visit_used(struct folio *folio, int *status, void *data)
+static void cdm_visit_used(struct folio *folio, unsigned int nr_pages,
+			   int *status, void *data)
 {
 	struct folio **last = data;
 

@@ -102,7 +102,8 @@ nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 #define CDM_BATCH	512UL
 
 /* What a walk of user memory finds at one address, with the PTL held. */
-typedef void (*cdm_visit_fn)(struct folio *folio, int *status, void *data);
+typedef void (*cdm_visit_fn)(struct folio *folio, unsigned int nr_pages,
+			     int *status, void *data);
 
 /* migrate.c */
 void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,

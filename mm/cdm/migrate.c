@@ -122,7 +122,7 @@ static void cdm_walk_pte(struct vm_area_struct *vma, unsigned long addr,
 		return;
 	folio = vm_normal_folio(vma, addr, pte);
 	if (folio)
-		visit(folio, status, data);
+		visit(folio, 1, status, data);
 	else if (is_zero_pfn(pte_pfn(pte)))
 		*status = -EFAULT;
 }
@@ -161,10 +161,10 @@ static unsigned int cdm_walk_huge(struct vm_area_struct *vma,
 
 	folio = folio_walk_start(&fw, vma, addr, FW_ZEROPAGE);
 	*status = folio ? -EFAULT : -ENOENT;
-	if (folio && !is_zero_folio(folio) && !is_huge_zero_folio(folio))
-		visit(folio, status, data);
 	if (folio && fw.level == FW_LEVEL_PTE)
 		nr_pages = 1;
+	if (folio && !is_zero_folio(folio) && !is_huge_zero_folio(folio))
+		visit(folio, nr_pages, status, data);
 	if (folio)
 		folio_walk_end(&fw, vma);
 	memset32((u32 *)status, *status, nr_pages);
@@ -184,7 +184,8 @@ static unsigned int cdm_walk_pmd(struct vm_area_struct *vma, unsigned long addr,
 
 /*
  * Visit the folio of each page of [@start, @start + @nr_pages pages), that of an
- * entry for more than a page once; where there is none, the page's @status says
+ * entry for more than a page once, with the number of pages that is about and their
+ * status to set; where there is none, the page's @status says
  * why: -EFAULT for no or unmigratable mapping and the zero page, -ENOENT for
  * nothing present.
  */
@@ -210,7 +211,8 @@ void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
 	mmap_read_unlock(mm);
 }
 
-static void cdm_visit_nid(struct folio *folio, int *status, void *data)
+static void cdm_visit_nid(struct folio *folio, unsigned int nr_pages,
+			  int *status, void *data)
 {
 	*status = folio_nid(folio);
 }
@@ -219,6 +221,7 @@ struct cdm_collect {
 	struct list_head folios;
 	struct folio *last;	/* a large folio is met once a page */
 	unsigned int nr_missed;	/* could not be isolated */
+	unsigned int nr_left;	/* pages that are not where they should be */
 	int nid;
 	int error;		/* of the migration */
 };
@@ -234,28 +237,38 @@ static bool cdm_may_move(struct folio *folio, int nid)
 	       !folio_likely_mapped_shared(folio);
 }
 
-static void cdm_visit_collect(struct folio *folio, int *status, void *data)
+/* What can be isolated has the status it gets if it moves. */
+static void cdm_visit_collect(struct folio *folio, unsigned int nr_pages,
+			      int *status, void *data)
 {
 	struct cdm_collect *collect = data;
 
 	*status = folio_nid(folio);
-	if (folio == collect->last || cdm_in_place(*status, collect->nid))
+	if (cdm_in_place(*status, collect->nid))
+		return;
+	if (!cdm_may_move(folio, collect->nid)) {
+		*status = -EACCES;
+		collect->nr_left += nr_pages;
+		return;
+	}
+	*status = collect->nid;
+	if (folio == collect->last)
 		return;
 	collect->last = folio;
-	if (!cdm_may_move(folio, collect->nid))
-		return;
 	if (!isolate_folio_to_list(folio, &collect->folios))
 		collect->nr_missed++;
 }
 
 /* Where the page is in the end, or why it is not where it should be. */
-static void cdm_visit_result(struct folio *folio, int *status, void *data)
+static void cdm_visit_result(struct folio *folio, unsigned int nr_pages,
+			     int *status, void *data)
 {
-	const struct cdm_collect *collect = data;
+	struct cdm_collect *collect = data;
 
 	*status = folio_nid(folio);
 	if (cdm_in_place(*status, collect->nid))
 		return;
+	collect->nr_left += nr_pages;
 	if (!cdm_may_move(folio, collect->nid))
 		*status = -EACCES;
 	else
@@ -263,33 +276,42 @@ static void cdm_visit_result(struct folio *folio, int *status, void *data)
 }
 
 static void cdm_collect(struct mm_struct *mm, unsigned long start,
-			unsigned int nr_pages, int *status,
+			unsigned int nr_pages, int *status, cdm_visit_fn visit,
 			struct cdm_collect *collect)
 {
 	collect->last = NULL;
 	collect->nr_missed = 0;
-	cdm_walk(mm, start, nr_pages, status, cdm_visit_collect, collect);
+	collect->nr_left = 0;
+	cdm_walk(mm, start, nr_pages, status, visit, collect);
 }
 
-/* Whatever there is, by the reverse map. Sets @status, and returns an errno. */
+/*
+ * Whatever there is, by the reverse map. Sets @status and how many pages have moved
+ * and are left, and returns an errno. Where all that was found has moved to the node
+ * that was asked for, there is no need to look again.
+ */
 static int cdm_migrate_any(struct mm_struct *mm, unsigned long start,
 			   unsigned int nr_pages, int nid, int *status,
-			   unsigned int *nr_moved)
+			   unsigned int *nr_moved, unsigned int *nr_left)
 {
 	struct cdm_collect collect = {
 		.folios = LIST_HEAD_INIT(collect.folios),
 		.nid = nid,
 	};
 
-	cdm_collect(mm, start, nr_pages, status, &collect);
+	cdm_collect(mm, start, nr_pages, status, cdm_visit_collect, &collect);
 	if (collect.nr_missed) {
 		/* Not yet on the LRU, but in the batch of some CPU? */
 		lru_add_drain_all();
-		cdm_collect(mm, start, nr_pages, status, &collect);
+		cdm_collect(mm, start, nr_pages, status, cdm_visit_collect,
+			    &collect);
 	}
 	collect.error = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE,
 					   nr_moved);
-	cdm_walk(mm, start, nr_pages, status, cdm_visit_result, &collect);
+	if (collect.error || collect.nr_missed || nid == NUMA_NO_NODE)
+		cdm_collect(mm, start, nr_pages, status, cdm_visit_result,
+			    &collect);
+	*nr_left = collect.nr_left;
 	return collect.error;
 }
 
@@ -340,8 +362,10 @@ static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
 	if (nr_simple < nr_pages) {
 		if (cdm_is_undecided(scratch->status, nr_pages))
 			ret = cdm_migrate_any(mm, start, nr_pages, nid,
-					      scratch->status, &nr_moved);
-		nr_left = cdm_count_left(scratch->status, nr_pages);
+					      scratch->status, &nr_moved,
+					      &nr_left);
+		else
+			nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
 	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
 			  ret);
