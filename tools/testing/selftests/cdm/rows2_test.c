@@ -134,31 +134,6 @@ TEST_F(paths, pin_longterm_of_thp)
 			     (uintptr_t)addr + SIZE / 2 + 7 * PAGE);
 }
 
-#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
-
-/* From now on this task gets no page, or all it wants again. */
-static int starve(bool on)
-{
-	static const char * const knobs[][2] = {
-		{ FAIL "task-filter", "Y" },
-		{ FAIL "ignore-gfp-wait", "N" },
-		{ FAIL "ignore-gfp-highmem", "N" },
-		{ FAIL "min-order", "0" },
-		{ FAIL "verbose", "0" },
-		{ FAIL "times", "-1" },
-		{ FAIL "probability", "100" },
-	};
-	int err = 0;
-
-	if (!on) {
-		cdm_write("/proc/self/make-it-fail", "0");
-		return cdm_write(FAIL "probability", "0");
-	}
-	for (int i = 0; !err && i < ARRAY_SIZE(knobs); i++)
-		err = cdm_write(knobs[i][0], knobs[i][1]);
-	return err ?: cdm_write("/proc/self/make-it-fail", "1");
-}
-
 /* No page of RAM for what would have to go there: an error, and that is all. */
 TEST_F(paths, pin_longterm_fails)
 {
@@ -176,7 +151,7 @@ TEST_F(paths, pin_longterm_fails)
 	ASSERT_LE(0, fd);
 	starved = starve(true);
 	err = ioctl(fd, CDM_TEST_IOC_PIN_LONGTERM, &pin) ? -errno : 0;
-	starve(false);
+	EXPECT_EQ(0, starve(false));
 	EXPECT_EQ(0, starved);
 	EXPECT_EQ(-ENOMEM, err);
 	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));

@@ -94,6 +94,38 @@ static inline bool tighten(void)
 	return !cdm_leave_ram(512) && !cdm_write(SCALE, "3000");
 }
 
+/* Allocations that fail, where the kernel has FAIL_PAGE_ALLOC */
+
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+/* From now on this task gets no page, or all it wants again. */
+static inline int starve(bool on)
+{
+	static const char * const knobs[][2] = {
+		{ FAIL "task-filter", "Y" },
+		{ FAIL "ignore-gfp-wait", "N" },
+		{ FAIL "ignore-gfp-highmem", "N" },
+		{ FAIL "min-order", "0" },
+		{ FAIL "verbose", "0" },
+		{ FAIL "times", "-1" },
+		{ FAIL "probability", "100" },
+	};
+	/* Who starves gets neither a file nor a page of the program any more. */
+	static int fd = -1;
+	static char text[2] = "01";
+	int err = 0;
+
+	if (fd < 0)
+		fd = open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	if (!on && pwrite(fd, text, 1, 0) != 1)
+		return -errno;
+	if (!on)
+		return cdm_write(FAIL "probability", "0");
+	for (int i = 0; !err && i < ARRAY_SIZE(knobs); i++)
+		err = cdm_write(knobs[i][0], knobs[i][1]);
+	return err ?: pwrite(fd, text + 1, 1, 0) == 1 ? 0 : -errno;
+}
+
 /* Frames: in which place of physical memory a page is, and as what */
 
 #define FRAME_MASK	((1ULL << 55) - 1)
