@@ -6,6 +6,7 @@
 #define _MM_CDM_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/highmem.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/migrate_mode.h>
@@ -231,7 +232,7 @@ void cdm_sides_end(struct cdm_sides *sides);
 struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 			      unsigned long to);
 bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages);
-int cdm_copy_by_cpu(struct folio *dst, struct folio *src);
+int cdm_copy_large(struct folio *dst, struct folio *src);
 int cdm_copy_by_engine(struct cdm_memory *mem,
 		       const struct cdm_segment *segments, unsigned int nr);
 void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
@@ -258,6 +259,14 @@ static inline void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
 		sides->to_section = pfn_to_section_nr(to);
 		sides->to = cdm_memory_of(to);
 	}
+}
+
+/* Returns 0, or -EHWPOISON for what cannot be read. */
+static inline int cdm_copy_by_cpu(struct folio *dst, struct folio *src)
+{
+	if (folio_test_large(src))
+		return cdm_copy_large(dst, src);
+	return copy_mc_highpage(&dst->page, &src->page) ? -EHWPOISON : 0;
 }
 
 /* Then what has been read there, or written, is worth nothing. */

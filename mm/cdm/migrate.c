@@ -28,30 +28,46 @@
 #include "../internal.h"
 #include "internal.h"
 
-/* For the folios of a list: memory, by the way it is found best. */
+/* Memory for the folios of a list; NUMA_NO_NODE is RAM. */
 struct cdm_targets {
-	struct migration_target_control mtc;
+	int nid;
+	enum migrate_reason reason;
 	struct cdm_blocks blocks;
 };
 
+static struct folio *cdm_alloc_other(const struct cdm_targets *targets,
+				     struct folio *src, int nid)
+{
+	struct migration_target_control mtc = {
+		.nid = nid,
+		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+			    __GFP_RETRY_MAYFAIL,
+		.reason = targets->reason,
+	};
+
+	if (targets->nid != NUMA_NO_NODE)
+		mtc.gfp_mask |= __GFP_THISNODE;
+	return alloc_migration_target(src, (unsigned long)&mtc);
+}
+
 /*
- * NUMA_NO_NODE stands for RAM: the node nearest to where the folio is. What comes
- * from elsewhere than the folios before does not share their block.
+ * RAM is the node nearest to where the folio is. What comes from elsewhere than the
+ * first one does not share its blocks.
  */
 static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 {
 	struct cdm_targets *targets = (void *)private;
-	struct migration_target_control mtc = targets->mtc;
+	int nid = targets->nid;
 
-	if (mtc.nid == NUMA_NO_NODE)
-		mtc.nid = numa_nearest_node(folio_nid(src), N_MEMORY);
+	if (nid == NUMA_NO_NODE)
+		nid = numa_nearest_node(folio_nid(src), N_MEMORY);
 	if (targets->blocks.nid == NUMA_NO_NODE)
-		targets->blocks.nid = mtc.nid;
-	if (!folio_test_large(src) && mtc.nid == targets->blocks.nid)
+		targets->blocks.nid = nid;
+	if (!folio_test_large(src) && nid == targets->blocks.nid)
 		return cdm_blocks_page(&targets->blocks);
-	if (cdm_node(mtc.nid) && !folio_test_hugetlb(src))
+	if (cdm_node(nid) && !folio_test_hugetlb(src))
 		return cdm_blocks_folio(&targets->blocks, folio_order(src));
-	return alloc_migration_target(src, (unsigned long)&mtc);
+	return cdm_alloc_other(targets, src, nid);
 }
 
 static unsigned int cdm_count_small(struct list_head *folios)
@@ -75,12 +91,8 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 		       enum migrate_reason reason, unsigned int *nr_moved)
 {
 	struct cdm_targets targets = {
-		.mtc = {
-			.nid = nid,
-			.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
-				    __GFP_RETRY_MAYFAIL,
-			.reason = reason,
-		},
+		.nid = nid,
+		.reason = reason,
 		.blocks = {
 			.nid = nid,
 			.this_node = nid != NUMA_NO_NODE,
@@ -94,8 +106,6 @@ int cdm_migrate_folios(struct list_head *folios, int nid,
 	if (list_empty(folios))
 		return 0;
 
-	if (nid != NUMA_NO_NODE)
-		targets.mtc.gfp_mask |= __GFP_THISNODE;
 	targets.blocks.wanted = cdm_count_small(folios);
 	ret = migrate_pages(folios, cdm_alloc_target, NULL,
 			    (unsigned long)&targets, MIGRATE_SYNC, reason,

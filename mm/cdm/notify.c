@@ -102,7 +102,7 @@ int cdm_copy_by_engine(struct cdm_memory *mem,
 #define CDM_COPY_PAGES	32
 
 /* As folio_mc_copy(), without the offer to reschedule at each page. */
-int cdm_copy_by_cpu(struct folio *dst, struct folio *src)
+int cdm_copy_large(struct folio *dst, struct folio *src)
 {
 	unsigned long i, nr_pages = folio_nr_pages(src);
 

@@ -610,13 +610,6 @@ static int cdm_copy_by_engines(struct cdm_range *range)
 	return cdm_copy_batch(range, mem);
 }
 
-static bool cdm_copy_slot(const struct cdm_slot *slot)
-{
-	if (slot->nr_pages > 1)
-		return !cdm_copy_by_cpu(slot->dst, slot->src);
-	return !copy_mc_highpage(&slot->dst->page, &slot->src->page);
-}
-
 /* Is it this one that cannot be read? Who does not say copies it. */
 static int cdm_copy_suspect(struct cdm_sides *sides, const struct cdm_slot *slot)
 {
@@ -640,7 +633,7 @@ static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
 	if (unlikely(suspect))
 		ret = cdm_copy_suspect(sides, slot);
 	if (ret && ret != -EHWPOISON)
-		return cdm_copy_slot(slot);
+		return !cdm_copy_by_cpu(slot->dst, slot->src);
 	return !ret;
 }
 
