@@ -898,7 +898,8 @@ TEST_F_TIMEOUT(workload, F12_damon_pageout, CDM_TIMEOUT)
 	ASSERT_TRUE(fill_ram_swap(&self->brim, BRIM));
 	EXPECT_TRUE(fill_start(&self->brim.load[0], &fill));
 	ASSERT_TRUE(damon_start(&self->knobs));
-	EXPECT_TRUE(damon_pages_out(16 * MIB));
+	/* Most has been swapped out by then. */
+	EXPECT_TRUE(damon_pages_out(MIB));
 	EXPECT_EQ(0, fill_check(&self->brim.load[0]));
 	expect_pressure(_metadata, &self->brim);
 }
@@ -950,6 +951,10 @@ static int run_stressors(const char **stressors)
 	return status;
 }
 
+/*
+ * Not shm-sysv, which locks segments: the kernel warns if reclaim has one of their
+ * pages in hand at that moment (shmem_writepage()), with or without devices.
+ */
 TEST_F_TIMEOUT(workload, F1_stress_ng_memory, 2 * CDM_TIMEOUT)
 {
 	char seconds[16];
@@ -957,7 +962,7 @@ TEST_F_TIMEOUT(workload, F1_stress_ng_memory, 2 * CDM_TIMEOUT)
 		"--vm=2", "--vm-bytes=128m", "--vm-populate",
 		"--mmap=1", "--mmap-bytes=96m",
 		"--mremap=1", "--mremap-bytes=64m",
-		"--shm-sysv=1", "--brk=1", "--stack=1",
+		"--brk=1", "--stack=1",
 		"--memfd=1", "--memfd-bytes=96m",
 		"--hdd=1", "--hdd-bytes=96m",
 		"--fork=1", "--fork-vm", "--mlock=1", "--timeout", seconds,
