@@ -1147,6 +1147,31 @@ TEST_F(way, parts_of_huge_pages)
 	EXPECT_TRUE(can_write(addr + MIB + PAGE));
 }
 
+/* Huge pages of a pool move if the driver says so, to those of the other side. */
+TEST_F(way, hugetlb)
+{
+	struct area *area = &self->area;
+	size_t size = 2 * HPAGE;
+	char *addr;
+
+	if (cdm_node_hugepages(area->from, 2) || cdm_node_hugepages(area->to, 2) ||
+	    cdm_node_hugepages_nr(area->from) + cdm_node_hugepages_nr(area->to) < 4)
+		SKIP(return, "no huge pages");
+	addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, cdm_mbind(addr, size, MPOL_BIND, 1UL << area->from, 0));
+	cdm_fill(addr, size, SEED);
+	ASSERT_EQ(size / PAGE, cdm_pages_on(addr, size, area->from));
+	EXPECT_EQ(0, cdm_migrate(addr, size, area->to, status));
+	EXPECT_EQ(size / PAGE, cdm_pages_on(addr, size, area->to));
+	EXPECT_EQ(size / PAGE, statuses(size / PAGE, area->to));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+	munmap(addr, size);
+	EXPECT_EQ(0, cdm_node_hugepages(area->from, 0));
+	EXPECT_EQ(0, cdm_node_hugepages(area->to, 0));
+}
+
 /* Half of it merged with one another, on whichever side they are then. */
 static bool merge(const struct area *area)
 {
@@ -1439,6 +1464,74 @@ static void expect_full(struct __test_metadata *_metadata,
 	}
 	EXPECT_EQ(0, lies);
 	EXPECT_EQ(0, area_wrong(area));
+}
+
+/* From one device to another, without RAM in between */
+
+FIXTURE(devices) {
+	struct area area;
+	long evicted;
+};
+
+FIXTURE_SETUP(devices)
+{
+	const char *missing = area_init(&self->area, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	ASSERT_EQ(0, cdm_reset());
+	self->area.from = cdm_dev(0);
+	self->area.to = cdm_dev(1);
+	self->evicted = cdm_vmstat("cdm_evicted_driver");
+}
+
+FIXTURE_TEARDOWN(devices)
+{
+	EXPECT_EQ(self->evicted, cdm_vmstat("cdm_evicted_driver"));
+	EXPECT_EQ(0, area_end());
+}
+
+static void across(struct __test_metadata *_metadata, struct area *area)
+{
+	long nr = large_pages(area);
+
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(0, area_move(area));
+		EXPECT_TRUE(area_moved(area));
+		EXPECT_EQ(nr, large_pages(area));
+		EXPECT_EQ(0, area_wrong(area));
+		area_turn(area);
+	}
+}
+
+TEST_F(devices, small)
+{
+	ASSERT_TRUE(area_map(&self->area, SIZE));
+	across(_metadata, &self->area);
+}
+
+TEST_F(devices, large)
+{
+	if (access(MTHP "enabled", W_OK))
+		SKIP(return, "no folios of 64 KiB");
+	ASSERT_TRUE(area_map_large(&self->area, SIZE));
+	across(_metadata, &self->area);
+}
+
+TEST_F(devices, huge)
+{
+	struct area *area = &self->area;
+
+	area->addr = cdm_map_huge(2 * HPAGE);
+	area->size = 2 * HPAGE;
+	area->nr = area->size / PAGE;
+	ASSERT_NE(NULL, area->addr);
+	cdm_fill(area->addr, area->size, SEED);
+	ASSERT_TRUE(area_place(area));
+	EXPECT_EQ(area->nr, large_pages(area));
+	across(_metadata, area);
 }
 
 FIXTURE(full) {
