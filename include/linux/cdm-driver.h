@@ -84,6 +84,9 @@ struct cdm_segment {
  *	process may be held for reading: it must not wait for folio locks, for
  *	anybody who takes an mmap lock, or for allocations that do I/O.
  * @copy_min: the least that is worth @copy, in bytes of all segments
+ * @may_balance: may NUMA balancing move this part of @mm to the device, or if not
+ *	@to_device, away from it? Without it, yes. For an owner that wants to have a
+ *	range where it is. May sleep; no lock is held.
  *
  * All are optional, and are called with the data of cdm_register_memory(). None
  * is called any more once cdm_unregister_memory() has succeeded.
@@ -95,6 +98,9 @@ struct cdm_ops {
 	int (*copy)(void *data, const struct cdm_segment *segments,
 		    unsigned int nr);
 	size_t copy_min;
+	bool (*may_balance)(void *data, struct mm_struct *mm,
+			    unsigned long start, unsigned long size,
+			    bool to_device);
 };
 
 /**
@@ -179,7 +185,7 @@ int cdm_migrate_range(struct mm_struct *mm, unsigned long start,
 		      unsigned long size, int nid, int *status);
 void cdm_migrate_start(struct cdm_migration *migration);
 void cdm_migrate_cancel(struct cdm_migration *migration);
-int cdm_report_accesses(struct mm_struct *mm, unsigned long start,
+int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 			unsigned long size, unsigned long nr);
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes);

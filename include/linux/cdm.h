@@ -20,6 +20,7 @@
 #include <linux/nodemask.h>
 #include <linux/overflow.h>
 #include <linux/sched.h>
+#include <linux/sched/sysctl.h>
 #include <linux/string.h>
 
 struct alloc_context;
@@ -27,6 +28,7 @@ struct inode;
 struct oom_control;
 struct seq_file;
 struct vm_area_struct;
+struct vm_fault;
 
 #ifdef CONFIG_COHERENT_DEVICE
 
@@ -83,6 +85,13 @@ unsigned long __cdm_file_pages(void);
 unsigned long __cdm_node_pages(enum node_stat_item item);
 long __cdm_cached_pages(void);
 void cdm_show_meminfo(struct seq_file *m);
+bool __cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
+		      unsigned long addr);
+
+extern int cdm_balancing_max;
+
+/* All bits of kernel.numa_balancing. */
+#define CDM_BALANCING_MAX	((void *)&cdm_balancing_max)
 
 /* An entry of an initializer, with its comma; nothing if the feature is off. */
 #define CDM_ENTRY(...)	__VA_ARGS__,
@@ -98,7 +107,10 @@ void cdm_show_meminfo(struct seq_file *m);
 	"cdm_evicted_other",						\
 	"cdm_refused_full", "cdm_refused_closed", "cdm_refused_kernel",	\
 	"cdm_refused_narrowed", "cdm_refused_cpuset",			\
-	"cdm_refused_file", "cdm_refused_online"
+	"cdm_refused_file", "cdm_refused_online",			\
+	"cdm_hints_set", "cdm_hint_faults", "cdm_kept_shared",		\
+	"cdm_kept_held", "cdm_kept_policy", "cdm_kept_veto",		\
+	"cdm_kept_full", "cdm_kept_rate", "cdm_kept_busy"
 
 static inline bool cdm_enabled(void)
 {
@@ -226,6 +238,20 @@ static inline void cdm_note_failure(unsigned long pfn)
 {
 	if (cdm_enabled())
 		__cdm_note_failure(pfn);
+}
+
+/* Is it placement by use that makes a CPU fault here, and no reason to move? */
+static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
+				  unsigned long addr)
+{
+	return cdm_enabled() && IS_ENABLED(CONFIG_NUMA_BALANCING) &&
+	       __cdm_hint_fault(folio, vmf, addr);
+}
+
+/* Placement by use looks for itself; are there others to look for? */
+static inline bool cdm_balancing_scans(int mode)
+{
+	return mode & ~NUMA_BALANCING_COHERENT;
 }
 
 /* To take @folio off a device node may fail, but not kill anybody. */
@@ -563,6 +589,15 @@ static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
 {
+}
+
+#define CDM_BALANCING_MAX		SYSCTL_FOUR
+#define cdm_balancing_scans(mode)	(mode)
+
+static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
+				  unsigned long addr)
+{
+	return false;
 }
 
 /* A macro: an inline function changes the order in which GCC emits others. */

@@ -8,7 +8,9 @@
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/export.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/sched/sysctl.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
@@ -23,14 +25,20 @@ static void cdm_visit_used(struct folio *folio, unsigned int nr_pages,
 
 	*status = folio_nid(folio);
 	/* A large one may be met once a page. */
-	if (folio != *last)
+	if (folio != *last) {
 		folio_mark_accessed(folio);
+		cdm_heat(folio_pfn(folio), folio_nr_pages(folio));
+	}
 	*last = folio;
 }
 
-/* Of a batch: how many pages have been marked? */
-static unsigned int cdm_mark_used(struct mm_struct *mm, unsigned long start,
-				  unsigned int nr_pages, int *status)
+/*
+ * A batch, which the device has accessed @nr times. Returns how many of its pages
+ * are there.
+ */
+static unsigned int cdm_report_batch(int nid, struct mm_struct *mm,
+				     unsigned long start, unsigned int nr_pages,
+				     unsigned long nr, int *status)
 {
 	struct folio *last = NULL;
 	unsigned int i, nr_used = 0;
@@ -38,47 +46,57 @@ static unsigned int cdm_mark_used(struct mm_struct *mm, unsigned long start,
 	cdm_walk(mm, start, nr_pages, status, cdm_visit_used, &last);
 	for (i = 0; i < nr_pages; i++)
 		nr_used += status[i] >= 0;
+	if (READ_ONCE(sysctl_numa_balancing_mode) & NUMA_BALANCING_COHERENT)
+		cdm_report_device(nid, mm, start, nr_pages, nr, status);
 	return nr_used;
 }
 
 /**
  * cdm_report_accesses - a device has used part of an address space
+ * @nid: the device's node
  * @mm: the address space; the caller holds a reference (mmget())
  * @start: first user address, page aligned
  * @size: bytes, a multiple of the page size
- * @nr: accesses to the range since the last report of it, in any unit that is
- *	the same for all reports
+ * @nr: accesses to the range since the last report of it, in cache lines of 64 bytes;
+ *	an estimate, if they come from samples or page faults. An owner whose accesses
+ *	to RAM cost more than those of a CPU to the device may report more
  *
  * What is reported counts as used, as if a CPU had read it by a system call, so
- * that eviction takes something else. The owner reports what it learns from
- * counters, page faults or samples of its device, and not each access.
+ * that eviction takes something else. With NUMA balancing across the fence
+ * (kernel.numa_balancing=4) it is evidence for moving it to the node, or keeping it
+ * there. The owner reports what it learns from counters, page faults or samples of
+ * its device, and not each access.
  *
  * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
- * the caller must not hold it.
+ * the caller must not hold it. Moves nothing itself.
  * Return: 0; %-EINVAL for a range that is not page aligned or not user memory;
- * or %-ENOMEM.
+ * %-ENODEV if @nid is no device node; or %-ENOMEM.
  */
-int cdm_report_accesses(struct mm_struct *mm, unsigned long start,
+int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 			unsigned long size, unsigned long nr)
 {
-	unsigned long nr_pages = size >> PAGE_SHIFT, nr_used = 0, done;
+	unsigned long addr, nr_used = 0, end = start + size;
+	unsigned int nr_pages;
 	int *status;
 	int ret;
 
 	ret = cdm_check_range(mm, start, size);
 	if (ret)
 		return ret;
+	if (!cdm_node(nid))
+		return -ENODEV;
 	status = kmalloc_array(CDM_BATCH, sizeof(*status), GFP_KERNEL);
 	if (!status)
 		return -ENOMEM;
-	for (done = 0; done < nr_pages; done += CDM_BATCH) {
-		nr_used += cdm_mark_used(mm, start + (done << PAGE_SHIFT),
-					 min(nr_pages - done, CDM_BATCH),
-					 status);
+	for (addr = start; addr < end; addr += nr_pages * PAGE_SIZE) {
+		nr_pages = cdm_batch_pages(addr, (end - addr) / PAGE_SIZE);
+		nr_used += cdm_report_batch(nid, mm, addr, nr_pages,
+					    mul_u64_u64_div_u64(nr, nr_pages * PAGE_SIZE, size),
+					    status);
 		cond_resched();
 	}
 	kfree(status);
-	trace_cdm_access(start, nr_pages, nr, nr_used);
+	trace_cdm_access(start, size / PAGE_SIZE, nr, nr_used);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_report_accesses);

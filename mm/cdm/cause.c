@@ -2,8 +2,8 @@
 /*
  * Coherent device memory: why a page is where it is.
  *
- * One byte for each page of device memory says why it was taken, and whether it
- * has been used since it was last zeroed. It is written when a page leaves the
+ * One byte for each page of device memory says why it was taken, whether it has been
+ * used since it was last zeroed, and how much the device uses it. It is written when a page leaves the
  * free lists by a device zonelist, so a page in use without a cause got there
  * through a hole in the fence. It is not written when a page is freed, which
  * would cost every page of the machine; the audit forgets the causes of what it
@@ -17,6 +17,7 @@
 #include <linux/notifier.h>
 #include <linux/range.h>
 #include <linux/rculist.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
 
@@ -27,6 +28,8 @@
 
 #define CDM_CAUSE_MASK	0x0f
 #define CDM_USED	0x80	/* may hold what a tenant has written */
+#define CDM_HEAT	0x30	/* the device uses it: cold (0) to hot (3) */
+#define CDM_HEAT_ONE	0x10	/* a step; who has just come is not cold */
 #define CDM_UNKNOWN	0x40	/* or whatever there was before the range came */
 
 /*
@@ -54,6 +57,18 @@ struct cdm_memory *cdm_memory_of(unsigned long pfn)
 		    PFN_PHYS(pfn) <= mem->range.end)
 			break;
 	}
+	rcu_read_unlock();
+	return mem;
+}
+
+/* The first of the registered ranges of @nid, or NULL; they have the same owner. */
+struct cdm_memory *cdm_memory_on(int nid)
+{
+	struct cdm_memory *mem;
+
+	rcu_read_lock();
+	mem = hlist_entry_safe(rcu_dereference(hlist_first_rcu(&cdm_memory_by_node[nid])),
+			       struct cdm_memory, by_node);
 	rcu_read_unlock();
 	return mem;
 }
@@ -106,9 +121,10 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 		u8 *byte = cdm_cause_byte(pfn);
 
 		if (byte && next - pfn == 1)
-			*byte = cause | CDM_USED;
+			*byte = cause | CDM_USED | CDM_HEAT_ONE;
 		else if (byte)
-			memset(byte, cause | CDM_USED, next - pfn);
+			memset(byte, cause | CDM_USED | CDM_HEAT_ONE,
+			       next - pfn);
 		pfn = next;
 	}
 }
@@ -153,6 +169,58 @@ void cdm_forget_cause(struct page *page, unsigned long nr_pages)
 			*bytes++ &= ~CDM_CAUSE_MASK;
 	}
 	spin_unlock_irqrestore(&zone->lock, flags);
+}
+
+/* Others may write the rest of the byte meanwhile. */
+static void cdm_set_heat(u8 *byte, u8 heat)
+{
+	u8 old = READ_ONCE(*byte);
+
+	while (!try_cmpxchg(byte, &old, (old & ~CDM_HEAT) | heat))
+		;
+}
+
+/* The device has used a folio. */
+void cdm_heat(unsigned long pfn, unsigned long nr_pages)
+{
+	u8 *byte = cdm_cause_byte(pfn);
+
+	for (; byte && nr_pages--; byte++) {
+		if ((READ_ONCE(*byte) & CDM_HEAT) != CDM_HEAT)
+			cdm_set_heat(byte, CDM_HEAT);
+	}
+}
+
+/* A step less for all pages of @mem. */
+void cdm_cool(const struct cdm_memory *mem)
+{
+	unsigned long i, nr_pages = PHYS_PFN(range_len(&mem->range));
+	u8 heat;
+
+	for (i = 0; i < nr_pages; i++) {
+		heat = READ_ONCE(mem->causes[i]) & CDM_HEAT;
+		if (heat)
+			cdm_set_heat(&mem->causes[i], heat - CDM_HEAT_ONE);
+		if (i % SZ_64K == 0)
+			cond_resched();
+	}
+}
+
+/* Of the pages of tenants in a pageblock, does the device use an eighth at most? */
+bool cdm_is_cold(unsigned long pfn, unsigned long end_pfn)
+{
+	const u8 *bytes = cdm_cause_byte(pfn);
+	unsigned long i, nr_used = 0, nr_hot = 0;
+
+	for (i = 0; bytes && i < end_pfn - pfn; i++) {
+		u8 byte = READ_ONCE(bytes[i]), cause = byte & CDM_CAUSE_MASK;
+
+		if (cause == CDM_BY_NOBODY || cause == CDM_BY_OWNER)
+			continue;
+		nr_used++;
+		nr_hot += !!(byte & CDM_HEAT);
+	}
+	return 8 * nr_hot <= nr_used;
 }
 
 static void cdm_count_place(unsigned long pfn, unsigned long nr_pages, int nid,

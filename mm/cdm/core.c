@@ -236,6 +236,7 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 		ret = cdm_sysfs_add(mem->nid, mem->owner);
 	if (!ret)
 		ret = cdm_online(mem);
+	cdm_book_resize(mem->nid);
 	if (!ret)
 		return 0;
 
@@ -366,7 +367,6 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	mem->owner = get_device(owner);
 	mem->ops = ops;
 	mem->data = data;
-	mem->recall_pfn = PHYS_PFN(range->start);
 
 	mutex_lock(&cdm_lock);
 	ret = cdm_register(mem, flags);
@@ -445,6 +445,7 @@ static void cdm_leave(struct cdm_memory *mem)
 {
 	lockdep_assert_held(&cdm_lock);
 	memory_group_unregister(mem->mgid);
+	cdm_book_resize(mem->nid);
 	cdm_owner_leave(mem);
 	cdm_causes_del(mem);
 	cdm_unclaim(mem);

@@ -198,7 +198,7 @@ static bool cdm_is_owned(struct folio *folio)
  * Returns the number of pages that were seen to have tenants.
  */
 static unsigned long cdm_collect_block(unsigned long *pfn,
-				       unsigned long end_pfn,
+				       unsigned long end_pfn, bool files_only,
 				       struct list_head *folios)
 {
 	unsigned long nr_used = 0;
@@ -207,7 +207,8 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 	while ((folio = cdm_next_folio(pfn, end_pfn))) {
 		if (!cdm_is_owned(folio))
 			nr_used += folio_nr_pages(folio);
-		isolate_folio_to_list(folio, folios);
+		if (!files_only || folio_is_file_lru(folio))
+			isolate_folio_to_list(folio, folios);
 		folio_put(folio);
 	}
 	return nr_used;
@@ -284,10 +285,22 @@ int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 	int ret;
 
 	nr_simple = cdm_evict_simple(*pfn, block_end, reason);
-	*nr_used = nr_simple + cdm_collect_block(pfn, block_end, &folios);
+	*nr_used = nr_simple +
+		   cdm_collect_block(pfn, block_end, false, &folios);
 	ret = cdm_send_home(&folios, reason, nr_moved);
 	*nr_moved += nr_simple;
 	return ret;
+}
+
+/* The same for page cache alone. */
+int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
+		    enum migrate_reason reason, unsigned int *nr_moved)
+{
+	LIST_HEAD(folios);
+
+	cdm_collect_block(pfn, min(end_pfn, pageblock_end_pfn(*pfn)), true,
+			  &folios);
+	return cdm_send_home(&folios, reason, nr_moved);
 }
 
 /*

@@ -21,6 +21,7 @@ struct cdm_segment;
 struct device;
 struct mempolicy;
 struct resource;
+struct vm_area_struct;
 
 /* Why a page is on a device node; the order of the CDM_PLACED_* events. */
 enum cdm_cause {
@@ -60,7 +61,6 @@ enum cdm_refusal {
  * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
- * @recall_pfn: where the next recall begins to evict; a hint, without a lock
  * @lost: the contents cannot be read any more
  * @suspended: no tenants, and the node is closed
  */
@@ -77,7 +77,6 @@ struct cdm_memory {
 	u8 *causes;
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
-	unsigned long recall_pfn;
 	bool lost;
 	bool suspended;
 };
@@ -98,6 +97,9 @@ bool cdm_has_weight(const struct mempolicy *pol, int nid);
 int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
+
+bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr,
+			int nid);
 
 /* Pages that are handled at a time, within a page table. */
 #define CDM_BATCH	512UL
@@ -197,6 +199,12 @@ struct cdm_move {
 	unsigned long end_pfn;
 };
 
+/* migrate.c */
+int cdm_check_target(struct mm_struct *mm, int nid);
+unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
+			       unsigned int nr_pages,
+			       const struct cdm_scratch *scratch);
+
 /* range.c */
 bool cdm_vma_is_simple(struct vm_area_struct *vma);
 unsigned int cdm_move_table(const struct cdm_move *move,
@@ -217,6 +225,8 @@ struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved);
+int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
+		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac);
 
@@ -237,12 +247,15 @@ int cdm_copy_by_engine(struct cdm_memory *mem,
 		       const struct cdm_segment *segments, unsigned int nr);
 void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 	       unsigned long nr_pages);
+bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
+		       unsigned long size, bool to_device);
 void cdm_ops_drain(void);
 
 /* cause.c */
 int cdm_causes_add(struct cdm_memory *mem);
 void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
+struct cdm_memory *cdm_memory_on(int nid);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 enum cdm_cause cdm_move_cause(enum migrate_reason reason);
@@ -278,6 +291,9 @@ static inline bool cdm_is_lost(struct cdm_sides *sides, unsigned long from,
 	       (sides->to && READ_ONCE(sides->to->lost));
 }
 
+void cdm_heat(unsigned long pfn, unsigned long nr_pages);
+void cdm_cool(const struct cdm_memory *mem);
+bool cdm_is_cold(unsigned long pfn, unsigned long end_pfn);
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
 void cdm_note_evicted(unsigned long from, unsigned long nr_pages,
 		      enum migrate_reason reason);
@@ -298,5 +314,40 @@ u64 cdm_memmap_size(u64 size);
 /* sysfs.c */
 int cdm_sysfs_add(int nid, struct device *owner);
 void cdm_sysfs_del(int nid);
+
+/* book.c */
+#ifdef CONFIG_NUMA_BALANCING
+int cdm_book_add(int nid);
+void cdm_book_resize(int nid);
+void cdm_book_switch(int nid, bool off);
+bool cdm_book_is_off(int nid);
+void cdm_report_device(int nid, struct mm_struct *mm, unsigned long start,
+		       unsigned int nr_pages, unsigned long nr,
+		       const int *nodes);
+#else
+static inline int cdm_book_add(int nid)
+{
+	return 0;
+}
+
+static inline void cdm_book_resize(int nid)
+{
+}
+
+static inline void cdm_book_switch(int nid, bool off)
+{
+}
+
+static inline bool cdm_book_is_off(int nid)
+{
+	return true;
+}
+
+static inline void cdm_report_device(int nid, struct mm_struct *mm,
+				     unsigned long start, unsigned int nr_pages,
+				     unsigned long nr, const int *nodes)
+{
+}
+#endif
 
 #endif /* _MM_CDM_INTERNAL_H */

@@ -300,14 +300,15 @@ static void cdm_collect(struct mm_struct *mm, unsigned long start,
  * and are left, and returns an errno. Where all that was found has moved to the node
  * that was asked for, there is no need to look again.
  */
-static int cdm_migrate_any(struct mm_struct *mm, unsigned long start,
-			   unsigned int nr_pages, int nid, int *status,
+static int cdm_migrate_any(const struct cdm_move *move, unsigned long start,
+			   unsigned int nr_pages, int *status,
 			   unsigned int *nr_moved, unsigned int *nr_left)
 {
 	struct cdm_collect collect = {
 		.folios = LIST_HEAD_INIT(collect.folios),
-		.nid = nid,
+		.nid = move->nid,
 	};
+	struct mm_struct *mm = move->mm;
 
 	cdm_collect(mm, start, nr_pages, status, cdm_visit_collect, &collect);
 	if (collect.nr_missed) {
@@ -316,9 +317,9 @@ static int cdm_migrate_any(struct mm_struct *mm, unsigned long start,
 		cdm_collect(mm, start, nr_pages, status, cdm_visit_collect,
 			    &collect);
 	}
-	collect.error = cdm_migrate_folios(&collect.folios, nid, MR_DEVICE,
-					   nr_moved);
-	if (collect.error || collect.nr_missed || nid == NUMA_NO_NODE)
+	collect.error = cdm_migrate_folios(&collect.folios, move->nid,
+					   move->reason, nr_moved);
+	if (collect.error || collect.nr_missed || move->nid == NUMA_NO_NODE)
 		cdm_collect(mm, start, nr_pages, status, cdm_visit_result,
 			    &collect);
 	*nr_left = collect.nr_left;
@@ -354,31 +355,24 @@ static unsigned int cdm_count_left(const int *status, unsigned int nr_pages)
  * Migrate up to CDM_BATCH pages and set their status. Returns how many present
  * pages are not where they should be.
  */
-static unsigned int cdm_migrate_batch(struct mm_struct *mm, unsigned long start,
-				      unsigned int nr_pages, int nid,
-				      const struct cdm_scratch *scratch)
+unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
+			       unsigned int nr_pages,
+			       const struct cdm_scratch *scratch)
 {
-	const struct cdm_move move = {
-		.mm = mm,
-		.from = NUMA_NO_NODE,
-		.nid = nid,
-		.reason = MR_DEVICE,
-		.end_pfn = ULONG_MAX,
-	};
 	unsigned int nr_simple, nr_moved = 0, nr_left = 0;
 	int ret = 0;
 
-	nr_simple = cdm_move_simple(&move, start, nr_pages, scratch);
+	nr_simple = cdm_move_simple(move, start, nr_pages, scratch);
 	if (nr_simple < nr_pages) {
 		if (cdm_is_undecided(scratch->status, nr_pages))
-			ret = cdm_migrate_any(mm, start, nr_pages, nid,
+			ret = cdm_migrate_any(move, start, nr_pages,
 					      scratch->status, &nr_moved,
 					      &nr_left);
 		else
 			nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
-	trace_cdm_migrate(start, nr_pages, nid, nr_simple + nr_moved, nr_left,
-			  ret);
+	trace_cdm_migrate(start, nr_pages, move->nid, nr_simple + nr_moved,
+			  nr_left, ret);
 	return nr_left;
 }
 
@@ -393,7 +387,7 @@ int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 }
 
 /* Device or not, cpuset.mems of the process bounds where its memory may go. */
-static int cdm_check_target(struct mm_struct *mm, int nid)
+int cdm_check_target(struct mm_struct *mm, int nid)
 {
 	struct task_struct *task;
 	nodemask_t allowed;
@@ -429,6 +423,13 @@ static int cdm_migrate_stop(const struct cdm_migration *migration)
 static int cdm_migrate_batches(const struct cdm_migration *migration,
 			       const struct cdm_scratch *scratch)
 {
+	const struct cdm_move move = {
+		.mm = migration->mm,
+		.from = NUMA_NO_NODE,
+		.nid = migration->nid,
+		.reason = MR_DEVICE,
+		.end_pfn = ULONG_MAX,
+	};
 	unsigned long nr_left = 0, nr_pages = migration->size >> PAGE_SHIFT;
 	unsigned long done, addr = migration->start;
 	unsigned int nr;
@@ -439,8 +440,7 @@ static int cdm_migrate_batches(const struct cdm_migration *migration,
 		ret = cdm_migrate_stop(migration);
 		if (ret)
 			return ret;
-		nr_left += cdm_migrate_batch(migration->mm, addr, nr,
-					     migration->nid, scratch);
+		nr_left += cdm_migrate_batch(&move, addr, nr, scratch);
 		if (migration->status)
 			memcpy(migration->status + done, scratch->status,
 			       nr * sizeof(*scratch->status));

@@ -233,7 +233,7 @@ int cdm_node_add(int nid)
 {
 	int ret;
 
-	ret = cdm_alloc_lists();
+	ret = cdm_alloc_lists() ?: cdm_book_add(nid);
 	if (ret)
 		return ret;
 

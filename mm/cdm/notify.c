@@ -64,6 +64,21 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 		cdm_tell_moved(sides->to, from, to, nr_pages);
 }
 
+/* Does the owner let balancing move this part of @mm to its node, or away? */
+bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
+		       unsigned long size, bool to_device)
+{
+	int idx = srcu_read_lock(&cdm_ops_srcu);
+	struct cdm_memory *mem = cdm_memory_on(nid);
+	bool ret = true;
+
+	if (mem && mem->ops && mem->ops->may_balance)
+		ret = mem->ops->may_balance(mem->data, mm, start, size,
+					    to_device);
+	srcu_read_unlock(&cdm_ops_srcu, idx);
+	return ret;
+}
+
 static bool cdm_has_engine(const struct cdm_memory *mem)
 {
 	return mem && mem->ops && mem->ops->copy;

@@ -117,12 +117,26 @@ void cdm_free_pages(struct cdm_memory *mem, struct page *page,
 }
 EXPORT_SYMBOL_GPL(cdm_free_pages);
 
+/*
+ * Who has to go first: page cache, and then what the device uses least. Its memory
+ * is swept again and again, and everything is taken for cooler than the time before,
+ * until there is enough room or all have been asked.
+ */
+enum cdm_sweep {
+	CDM_SWEEP_FILES,
+	CDM_SWEEP_COLD,
+	CDM_SWEEP_COOL,
+	CDM_SWEEP_WARM,
+	CDM_SWEEP_ALL,
+};
+
 /* An eviction under way on behalf of the owner. */
 struct cdm_room {
 	struct cdm_memory *mem;
 	unsigned long deadline;		/* jiffies */
-	unsigned long end_pfn;		/* of the lap */
-	bool moved;			/* something, in this lap */
+	enum cdm_sweep sweep;
+	unsigned long pfn;		/* where it is */
+	bool moved;			/* something, in this lap of sweeps */
 	int error;			/* of the lap before */
 	unsigned long nr_evicted;
 	bool (*enough)(struct cdm_room *room);
@@ -142,38 +156,85 @@ static int cdm_room_stop(struct cdm_room *room)
 	return 0;
 }
 
-/* A lap around the range is over. If nobody would go: perhaps a bit later. */
+static void cdm_room_begin(struct cdm_room *room, enum cdm_sweep sweep)
+{
+	pg_data_t *pgdat = NODE_DATA(room->mem->nid);
+
+	if (sweep == CDM_SWEEP_FILES &&
+	    !node_page_state(pgdat, NR_INACTIVE_FILE) &&
+	    !node_page_state(pgdat, NR_ACTIVE_FILE))
+		sweep++;
+	if (sweep > CDM_SWEEP_COLD)
+		cdm_cool(room->mem);
+	room->sweep = sweep;
+	room->pfn = PHYS_PFN(room->mem->range.start);
+}
+
+/* All have been asked. If nobody would go: perhaps a bit later. */
 static void cdm_room_lap(struct cdm_room *room, int error)
 {
-	struct cdm_memory *mem = room->mem;
-
 	room->error = room->moved ? 0 : error ?: -EBUSY;
 	if (!room->moved)
 		msleep(CDM_RECALL_PAUSE);
 	lru_add_drain_all();
 	room->moved = false;
-	WRITE_ONCE(mem->recall_pfn, PHYS_PFN(mem->range.start));
+	cdm_room_begin(room, CDM_SWEEP_FILES);
+}
+
+/* Evict from a pageblock, unless it is not yet its turn. */
+static int cdm_room_evict_block(struct cdm_room *room, unsigned long end_pfn,
+				unsigned int *nr_moved)
+{
+	unsigned long nr_used, block_end;
+
+	block_end = min(end_pfn, pageblock_end_pfn(room->pfn));
+	if (room->sweep == CDM_SWEEP_FILES)
+		return cdm_evict_files(&room->pfn, end_pfn, MR_CONTIG_RANGE,
+				       nr_moved);
+	if (room->sweep == CDM_SWEEP_ALL || cdm_is_cold(room->pfn, block_end))
+		return cdm_evict_block(&room->pfn, end_pfn, MR_CONTIG_RANGE,
+				       &nr_used, nr_moved);
+	room->pfn = block_end;
+	return 0;
+}
+
+/* Go on with the sweep until somebody goes. */
+static int cdm_room_sweep(struct cdm_room *room, unsigned int *nr_moved)
+{
+	unsigned long end_pfn = PHYS_PFN(room->mem->range.end) + 1;
+	int ret = 0;
+
+	while (room->pfn < end_pfn && !*nr_moved && ret != -ENOMEM &&
+	       !time_after_eq(jiffies, room->deadline)) {
+		ret = cdm_room_evict_block(room, end_pfn, nr_moved);
+		cond_resched();
+	}
+	if (room->pfn < end_pfn || *nr_moved)
+		return ret;
+	if (room->sweep < CDM_SWEEP_ALL)
+		cdm_room_begin(room, room->sweep + 1);
+	else
+		cdm_room_lap(room, 0);
+	return ret;
 }
 
 /* Evict from the next pageblock that has a tenant who can go. */
 static void cdm_room_evict(struct cdm_room *room)
 {
-	unsigned long end_pfn = PHYS_PFN(room->mem->range.end) + 1;
-	unsigned long nr_used, pfn = READ_ONCE(room->mem->recall_pfn);
 	unsigned int nr_moved = 0;
-	int ret = 0;
+	enum cdm_sweep sweep;
+	int ret;
 
-	while (pfn < end_pfn && !nr_moved && ret != -ENOMEM &&
-	       !time_after_eq(jiffies, room->deadline))
-		ret = cdm_evict_block(&pfn, end_pfn, MR_CONTIG_RANGE, &nr_used,
-				      &nr_moved);
-	WRITE_ONCE(room->mem->recall_pfn, pfn);
+	do {
+		sweep = room->sweep;
+		ret = cdm_room_sweep(room, &nr_moved);
+	} while (room->sweep > sweep);
 	room->nr_evicted += nr_moved;
 	room->moved |= nr_moved;
 	if (room->recall)
 		room->recall->nr_evicted = room->nr_evicted;
-	if (pfn >= end_pfn || ret == -ENOMEM)
-		cdm_room_lap(room, ret == -ENOMEM ? ret : 0);
+	if (ret == -ENOMEM)
+		cdm_room_lap(room, ret);
 }
 
 /*
@@ -187,6 +248,7 @@ static int cdm_make_room(struct cdm_room *room)
 	if (room->enough(room))
 		return 0;
 	lru_add_drain_all();
+	cdm_room_begin(room, CDM_SWEEP_FILES);
 	for (;;) {
 		ret = cdm_room_stop(room);
 		if (ret)
@@ -221,7 +283,8 @@ static bool cdm_recall_take(struct cdm_room *room)
  * @recall: what is to be had until when, and what came of it
  *
  * Takes free memory first, then evicts tenants to RAM, pageblock by pageblock,
- * until there is enough. Contents and mappings of tenants are preserved, and no
+ * until there is enough: page cache first, and what the device uses most, by
+ * cdm_report_accesses(), last. Contents and mappings of tenants are preserved, and no
  * tenant takes what another one has left. The time it takes is bounded by the
  * deadline and, beyond it, by one pageblock (2 MiB on x86).
  *

@@ -16,6 +16,8 @@
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/topology.h>
 
 #include "internal.h"
@@ -283,6 +285,53 @@ int __cdm_check_mems(const nodemask_t *mems)
 	pr_warn_ratelimited("cpuset.mems %*pbl refused: device nodes only, add a node with RAM\n",
 			    nodemask_pr_args(mems));
 	return -EINVAL;
+}
+
+/*
+ * Who has set a policy has said where its memory should be. Only one that binds to
+ * both sides, and asks for balancing between them, leaves that open.
+ */
+static bool cdm_policy_is_open(const struct mempolicy *pol, int nid)
+{
+	return !pol || (pol->mode == MPOL_BIND &&
+			(pol->flags & MPOL_F_MORON) &&
+			node_isset(nid, pol->nodes) &&
+			nodes_intersects(pol->nodes, node_states[N_MEMORY]));
+}
+
+/* There is no telling which thread has made use of a mapping. */
+static bool cdm_threads_are_open(struct mm_struct *mm, int nid)
+{
+	struct task_struct *owner, *thread;
+	bool open = true;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	if (owner) {
+		for_each_thread(owner, thread) {
+			task_lock(thread);
+			open &= cdm_policy_is_open(thread->mempolicy, nid);
+			task_unlock(thread);
+		}
+	}
+	rcu_read_unlock();
+	return owner && open;
+}
+
+/* Do memory policies let balancing move @addr between RAM and device node @nid? */
+bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid)
+{
+	struct mempolicy *pol;
+	pgoff_t ilx;
+	bool open;
+
+	mmap_assert_locked(vma->vm_mm);
+	pol = __get_vma_policy(vma, addr, &ilx);
+	if (!pol)
+		return cdm_threads_are_open(vma->vm_mm, nid);
+	open = cdm_policy_is_open(pol, nid);
+	mpol_cond_put(pol);
+	return open;
 }
 
 #ifdef CONFIG_CDM_KUNIT_TEST

@@ -48,15 +48,44 @@ static ssize_t audit_show(struct device *dev, struct device_attribute *attr,
 }
 static DEVICE_ATTR_ADMIN_RO(audit);
 
+static ssize_t balance_show(struct device *dev, struct device_attribute *attr,
+			    char *buf)
+{
+	return sysfs_emit(buf, "%d\n", !cdm_book_is_off(dev->id));
+}
+
+static ssize_t balance_store(struct device *dev, struct device_attribute *attr,
+			     const char *buf, size_t count)
+{
+	bool on;
+	int ret;
+
+	ret = kstrtobool(buf, &on);
+	if (ret)
+		return ret;
+	cdm_book_switch(dev->id, !on);
+	return count;
+}
+static DEVICE_ATTR_RW(balance);
+
 static struct attribute *cdm_attrs[] = {
 	&dev_attr_access.attr,
 	&dev_attr_audit.attr,
+	&dev_attr_balance.attr,
 	NULL
 };
+
+static umode_t cdm_attr_mode(struct kobject *kobj, struct attribute *attr, int n)
+{
+	if (attr == &dev_attr_balance.attr && !IS_ENABLED(CONFIG_NUMA_BALANCING))
+		return 0;
+	return attr->mode;
+}
 
 static const struct attribute_group cdm_group = {
 	.name = "cdm",
 	.attrs = cdm_attrs,
+	.is_visible = cdm_attr_mode,
 };
 
 /*

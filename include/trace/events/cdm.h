@@ -198,6 +198,48 @@ TRACE_EVENT(cdm_lose,
 		  __entry->nr_saved, __entry->nr_left)
 );
 
+#define show_cdm_verdict(verdict)					\
+	__print_symbolic(verdict, { 0, "unsure" }, { 1, "shared" },	\
+			 { 2, "held" }, { 3, "policy" }, { 4, "veto" },	\
+			 { 5, "full" }, { 6, "rate" }, { 7, "busy" },	\
+			 { 8, "to-device" }, { 9, "to-ram" },		\
+			 { 10, "room" })
+
+TRACE_EVENT(cdm_balance,
+
+	TP_PROTO(int nid, unsigned long start, unsigned long size, u32 device,
+		 u32 cpu, s32 lean, u8 hold, int verdict),
+
+	TP_ARGS(nid, start, size, device, cpu, lean, hold, verdict),
+
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned long, start)
+		__field(unsigned long, size)
+		__field(u32, device)
+		__field(u32, cpu)
+		__field(s32, lean)
+		__field(u8, hold)
+		__field(int, verdict)
+	),
+
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->start = start;
+		__entry->size = size;
+		__entry->device = device;
+		__entry->cpu = cpu;
+		__entry->lean = lean;
+		__entry->hold = hold;
+		__entry->verdict = verdict;
+	),
+
+	TP_printk("nid=%d start=%#lx size=%#lx device=%u cpu=%u lean=%d hold=%u verdict=%s",
+		  __entry->nid, __entry->start, __entry->size, __entry->device,
+		  __entry->cpu, __entry->lean, __entry->hold,
+		  show_cdm_verdict(__entry->verdict))
+);
+
 #define show_cdm_cause(cause)						\
 	__print_symbolic(cause, { 0, "unknown" }, { 1, "policy" },	\
 			 { 2, "pool" }, { 3, "move" }, { 4, "driver" },	\

@@ -46,7 +46,7 @@ checkpatch_patches() {
 # The base does not annotate the locks of folio_walk_start() and folio_walk_end(),
 # nor fully those of page tables, so sparse has the same to say of its own users
 # in mm/migrate.c and mm/memory.c.
-UNANNOTATED="context imbalance in 'cdm_\\(walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
+UNANNOTATED="context imbalance in 'cdm_\\(walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|hint_\\(page\\|huge\\)\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
 
 # kernel_build OPTIONS: our objects alone, in a tree of their own; fails on
 # any word about our files.
