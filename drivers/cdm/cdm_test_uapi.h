@@ -167,6 +167,21 @@ struct cdm_test_events {
 	__u64 nr_batches;	/* in so many calls */
 };
 
+/* The device has accessed the range @nr times. */
+struct cdm_test_report {
+	__u64 addr;
+	__u64 size;
+	__u64 nr;
+	__s32 nid;
+	__u32 reserved;
+};
+
+/* Balancing may not move anything in this range of addresses; size 0: none. */
+struct cdm_test_veto {
+	__u64 addr;
+	__u64 size;
+};
+
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
 #define CDM_TEST_IOC_MIGRATE	_IOW('c', 1, struct cdm_test_migrate)
 #define CDM_TEST_IOC_QUERY	_IOW('c', 2, struct cdm_test_query)
@@ -204,5 +219,8 @@ struct cdm_test_events {
 /* In the background; if @status is not 0, cancelled at once. */
 #define CDM_TEST_IOC_MIGRATE_ASYNC _IOW('c', 19, struct cdm_test_migrate)
 #define CDM_TEST_IOC_EVENTS	_IOWR('c', 20, struct cdm_test_events)
+#define CDM_TEST_IOC_REPORT	_IOW('c', 21, struct cdm_test_report)
+/* Until the file is closed. */
+#define CDM_TEST_IOC_VETO	_IOW('c', 22, struct cdm_test_veto)
 
 #endif /* _CDM_TEST_UAPI_H */

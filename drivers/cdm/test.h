@@ -13,13 +13,14 @@ struct cdm_ops;
 struct page;
 
 /*
- * An open file: the page it has pinned, if any, whether it broke the fence, and
- * the blocks of pages that it has taken as the owner.
+ * An open file: the page it has pinned, if any, whether it broke the fence or vetoes
+ * moves, and the blocks of pages that it has taken as the owner.
  */
 struct cdm_test_file {
 	struct mutex lock;	/* protects the other members */
 	struct page *page;
 	bool breach;
+	bool veto;
 	struct list_head blocks;
 };
 

@@ -28,6 +28,7 @@ struct cdm_test_blocks {
 static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
 static atomic_long_t cdm_test_failed, cdm_test_copied, cdm_test_batches;
 static unsigned int cdm_test_engine;
+static unsigned long cdm_test_veto_start, cdm_test_veto_size;
 
 static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
 			   unsigned long nr_pages)
@@ -43,6 +44,16 @@ static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
 static void cdm_test_page_failed(void *data, unsigned long pfn)
 {
 	atomic_long_inc(&cdm_test_failed);
+}
+
+static bool cdm_test_may_balance(void *data, struct mm_struct *mm,
+				 unsigned long start, unsigned long size,
+				 bool to_device)
+{
+	unsigned long first = READ_ONCE(cdm_test_veto_start);
+
+	return start + size <= first ||
+	       start >= first + READ_ONCE(cdm_test_veto_size);
 }
 
 static void cdm_test_copy_segments(const struct cdm_segment *segments,
@@ -102,6 +113,7 @@ static int cdm_test_copy(void *data, const struct cdm_segment *segments,
 }
 
 const struct cdm_ops cdm_test_ops = {
+	.may_balance = cdm_test_may_balance,
 	.moved = cdm_test_moved,
 	.failed = cdm_test_page_failed,
 	.copy = cdm_test_copy,
@@ -378,6 +390,28 @@ static long cdm_test_ioc_migrate_async(void __user *arg)
 	return ret;
 }
 
+static long cdm_test_ioc_report(void __user *arg)
+{
+	struct cdm_test_report ask;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	return cdm_report_accesses(ask.nid, current->mm, ask.addr, ask.size,
+				   ask.nr);
+}
+
+static long cdm_test_ioc_veto(struct cdm_test_file *priv, void __user *arg)
+{
+	struct cdm_test_veto veto;
+
+	if (copy_from_user(&veto, arg, sizeof(veto)))
+		return -EFAULT;
+	WRITE_ONCE(cdm_test_veto_start, veto.addr);
+	WRITE_ONCE(cdm_test_veto_size, veto.size);
+	priv->veto = true;
+	return 0;
+}
+
 long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 			  void __user *user)
 {
@@ -396,6 +430,10 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 		return cdm_test_ioc_migrate_async(user);
 	case CDM_TEST_IOC_EVENTS:
 		return cdm_test_ioc_events(user);
+	case CDM_TEST_IOC_REPORT:
+		return cdm_test_ioc_report(user);
+	case CDM_TEST_IOC_VETO:
+		return cdm_test_ioc_veto(priv, user);
 	default:
 		return -ENOTTY;
 	}
@@ -404,4 +442,6 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 void cdm_test_owner_release(struct cdm_test_file *priv)
 {
 	cdm_test_ioc_free(priv);
+	if (priv->veto)
+		WRITE_ONCE(cdm_test_veto_size, 0);
 }

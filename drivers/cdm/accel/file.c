@@ -66,7 +66,8 @@ static int accel_attach(struct accel_file *file,
 	lockdep_assert_held(&file->lock);
 	if (attach->flags & ~(CDM_ACCEL_MIGRATE_ON_FAULT |
 			      CDM_ACCEL_MIGRATE_ON_HINT |
-			      CDM_ACCEL_REPORT_ACCESSES))
+			      CDM_ACCEL_REPORT_ACCESSES |
+			      CDM_ACCEL_REPORT_FAULTS))
 		return -EINVAL;
 	if (file->space)
 		return -EBUSY;

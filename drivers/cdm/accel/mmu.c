@@ -14,6 +14,7 @@
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include <uapi/linux/cdm_accel.h>
@@ -23,6 +24,7 @@
 #define ACCEL_LEVELS	4
 #define ACCEL_ENTRIES	512
 #define ACCEL_WINDOW	PMD_SIZE	/* looked at around a fault */
+#define ACCEL_LINE	64		/* bytes of an access that counts */
 #define ACCEL_PATIENCE	(10 * HZ)	/* for others to be done with a page */
 
 static unsigned int accel_shift(int level)
@@ -382,6 +384,20 @@ struct accel_event {
 	};
 };
 
+/* A device that asks for a page is going to read all of it, as far as one knows. */
+static void accel_report_fault(struct accel_space *space,
+			       const struct cdm_accel_fault *fault)
+{
+	if (!(space->flags & CDM_ACCEL_REPORT_FAULTS) ||
+	    !mmget_not_zero(space->mm))
+		return;
+	cdm_report_accesses(space->accel->nid, space->mm,
+			    fault->addr & PAGE_MASK, PAGE_SIZE,
+			    PAGE_SIZE / ACCEL_LINE);
+	mmput(space->mm);
+	atomic_long_inc(&space->accel->nr_reported);
+}
+
 /* Whatever the reason why it cannot be resolved, to the job it is -EFAULT. */
 static void accel_fault_work(struct work_struct *work)
 {
@@ -396,6 +412,7 @@ static void accel_fault_work(struct work_struct *work)
 	if (accel_resolve(space, event->fault.addr, event->fault.write))
 		cmd.args[1] = EFAULT;
 	accel_push(accel, &cmd);
+	accel_report_fault(space, &event->fault);
 	accel_space_put(space);
 	kfree(event);
 }
@@ -407,10 +424,12 @@ static void accel_note_work(struct work_struct *work)
 	struct accel_space *space = event->space;
 
 	if (mmget_not_zero(space->mm)) {
-		if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
+		if (note->shift == PMD_SHIFT)
 			accel_attract(space, note->addr, 1UL << note->shift);
-		cdm_report_accesses(space->mm, note->addr, 1UL << note->shift,
-				    note->count);
+		else
+			cdm_report_accesses(space->accel->nid, space->mm,
+					    note->addr, 1UL << note->shift,
+					    note->count);
 		mmput(space->mm);
 		atomic_long_inc(&space->accel->nr_reported);
 	}
@@ -493,8 +512,9 @@ static void accel_space_hide(struct accel_space *space)
 	spin_unlock(&accel->spaces_lock);
 }
 
-/* Accesses of 64 bytes in 2 MiB after which the device notes them. */
-#define ACCEL_HINT	(2 * PMD_SIZE / 64)
+/* Accesses of 64 bytes in 2 MiB, and in 64 KiB, after which the device notes them. */
+#define ACCEL_HINT	(2 * PMD_SIZE / ACCEL_LINE)
+#define ACCEL_REPORT	(SZ_64K / ACCEL_LINE)
 
 static void accel_space_count(struct accel_space *space)
 {
@@ -503,8 +523,9 @@ static void accel_space_count(struct accel_space *space)
 		.asid = space->asid,
 	};
 
-	if (space->flags & (CDM_ACCEL_MIGRATE_ON_HINT |
-			    CDM_ACCEL_REPORT_ACCESSES))
+	if (space->flags & CDM_ACCEL_REPORT_ACCESSES)
+		cmd.args[0] = ACCEL_REPORT;
+	if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
 		cmd.args[1] = ACCEL_HINT;
 	accel_call_wait(space->accel, &cmd, NULL);
 }

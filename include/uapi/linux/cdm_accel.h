@@ -102,8 +102,14 @@ struct cdm_accel_info {
 #define CDM_ACCEL_MIGRATE_ON_FAULT	(1 << 0)
 /* Memory that jobs touch often does, by access counters. */
 #define CDM_ACCEL_MIGRATE_ON_HINT	(1 << 1)
-/* What jobs touch often counts as used, and is not what eviction takes first. */
+/*
+ * What jobs touch counts as used, and is not what eviction takes first; with
+ * kernel.numa_balancing=4 it moves to the device if that uses it more than CPUs. By
+ * access counters,
+ */
 #define CDM_ACCEL_REPORT_ACCESSES	(1 << 2)
+/* or by page faults, as a device without them would. */
+#define CDM_ACCEL_REPORT_FAULTS		(1 << 3)
 
 /**
  * struct cdm_accel_attach - attach the file to the caller's address space

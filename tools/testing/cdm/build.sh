@@ -70,9 +70,10 @@ selftests() {
 	local dir=tools/testing/selftests/cdm out=$BUILD/selftests
 	# shellcheck disable=SC2153
 	[[ -e $SRC/$dir/Makefile ]] || return 0
-	if [[ ! -e $out/usr/include ]]; then
+	if [[ ! -e $out/usr/stamp || -n $(find "$TOP/include/uapi" -newer "$out/usr/stamp") ]]; then
 		step "user space headers" make -C "$SRC" O="$BUILD/obj/headers" -s \
 			INSTALL_HDR_PATH="$out/usr" headers_install
+		touch "$out/usr/stamp"
 	fi
 	step "build the selftests" make -C "$SRC/$dir" "$JOBS" -s OUTPUT="$out" \
 		KHDR_INCLUDES="-isystem $out/usr/include" all
