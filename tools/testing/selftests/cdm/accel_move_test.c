@@ -537,7 +537,7 @@ static bool reported_since(const struct accel *a, long before, long nr, int ms)
 TEST_F_TIMEOUT(follow, report, CDM_TIMEOUT)
 {
 	size_t hot_size = 8 * MIB, cold_size = 40 * MIB, new_size = 128 * MIB;
-	long reported, enough = 4 * hot_size / HPAGE;
+	long reported, enough = 4 * hot_size / (64 << 10);
 	char *hot, *cold, *new = cdm_map(new_size);
 	int sums = 0;
 	__u64 want;

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Placement by use across the fence: the rules. The device's accesses are what the
+ * test driver is told to report, those of the CPUs are real.
+ */
+#include <pthread.h>
+#include <time.h>
+
+#include "cdm_util.h"
+
+#define SIZE		(4 * MIB)
+#define PAGES		((long)(SIZE / PAGE))
+#define SEED		11
+#define LINE		64
+#define MODE		"/proc/sys/kernel/numa_balancing"
+#define WAIT_MS		(CDM_TIMEOUT * 1000 / 4)
+
+#ifndef MPOL_F_NUMA_BALANCING
+#define MPOL_F_NUMA_BALANCING	0x2000
+#endif
+
+static void sleep_ms(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+static int balance_attr(int nid, const char *text)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/cdm/balance", nid);
+	return cdm_write(path, text);
+}
+
+FIXTURE(balance) {
+	int dev;
+	int ram;
+};
+
+FIXTURE_SETUP(balance)
+{
+	ASSERT_EQ(0, cdm_reset());
+	if (cdm_missing())
+		SKIP(return, "%s", cdm_missing());
+	self->dev = cdm_dev(0);
+	self->ram = cdm_ram(0);
+	ASSERT_EQ(0, cdm_write(MODE, "4"));
+}
+
+FIXTURE_TEARDOWN(balance)
+{
+	cdm_write(MODE, "0");
+	if (cdm_devs().nr)
+		balance_attr(self->dev, "1");
+	EXPECT_EQ(0, cdm_reset());
+}
+
+static int report_to(int nid, const void *addr, size_t size, double passes)
+{
+	struct cdm_test_report report = {
+		.addr = (uintptr_t)addr,
+		.size = size,
+		.nr = size / LINE * passes,
+		.nid = nid,
+	};
+
+	return cdm_ioctl(CDM_TEST_IOC_REPORT, &report);
+}
+
+/* The device uses it, until so many pages are there or it has had its time. */
+static bool use_until(int nid, const char *addr, size_t size, long nr_pages)
+{
+	for (long ms = 0; ms < WAIT_MS; ms += 50) {
+		if (cdm_pages_on(addr, size, nid) >= nr_pages)
+			return true;
+		if (report_to(nid, addr, size, 3))
+			return false;
+		sleep_ms(50);
+	}
+	return false;
+}
+
+/* CPUs use it, until no more pages than that are on the device. */
+static bool read_until(int nid, const char *addr, size_t size, long nr_pages)
+{
+	for (long ms = 0; ms < WAIT_MS; ms += 10) {
+		cdm_fault_in(addr, size);
+		if (!(ms % 200) && cdm_pages_on(addr, size, nid) <= nr_pages)
+			return true;
+		sleep_ms(10);
+	}
+	return false;
+}
+
+/* The device uses it, until the counter says that it was kept from coming. */
+static bool kept(int nid, const char *addr, size_t size, const char *counter)
+{
+	long before = cdm_vmstat(counter);
+
+	for (long ms = 0; ms < WAIT_MS; ms += 50) {
+		if (report_to(nid, addr, size, 3))
+			return false;
+		sleep_ms(50);
+		if (cdm_vmstat(counter) > before)
+			return true;
+	}
+	return false;
+}
+
+static char *map_filled(size_t size)
+{
+	char *addr = cdm_map(size + HPAGE);
+
+	addr = (char *)(((uintptr_t)addr + HPAGE - 1) & ~(HPAGE - 1));
+	madvise(addr, size, MADV_NOHUGEPAGE);
+	cdm_fill(addr, size, SEED);
+	return addr;
+}
+
+TEST_F_TIMEOUT(balance, what_the_device_uses_comes, CDM_TIMEOUT)
+{
+	long placed = cdm_vmstat("cdm_placed_balance");
+	char *addr = map_filled(SIZE);
+
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(PAGES, cdm_vmstat("cdm_placed_balance") - placed);
+	EXPECT_EQ(PAGES, cdm_audit(self->dev, "cause_balance"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, neighbours_that_are_not_used_stay, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	EXPECT_TRUE(use_until(self->dev, addr + MIB, MIB, MIB / PAGE));
+	EXPECT_EQ(MIB / PAGE, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* A pass and a half is less than what it costs to move, and two are not. */
+TEST_F_TIMEOUT(balance, little_use_moves_nothing, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	EXPECT_EQ(0, report_to(self->dev, addr, SIZE, 1.5));
+	sleep_ms(1000);
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, what_cpus_use_comes_home, CDM_TIMEOUT)
+{
+	long faults = cdm_vmstat("cdm_hint_faults");
+	long evicted = cdm_vmstat("cdm_evicted_balance");
+	char *addr = map_filled(SIZE);
+
+	ASSERT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	EXPECT_TRUE(read_until(self->dev, addr, SIZE, 0));
+	EXPECT_LT(faults, cdm_vmstat("cdm_hint_faults"));
+	EXPECT_EQ(PAGES, cdm_vmstat("cdm_evicted_balance") - evicted);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, who_comes_back_is_held, CDM_TIMEOUT)
+{
+	char *addr = map_filled(MIB);
+	long held;
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(use_until(self->dev, addr, MIB, MIB / PAGE));
+		ASSERT_TRUE(read_until(self->dev, addr, MIB, 0));
+	}
+	held = cdm_vmstat("cdm_kept_held");
+	ASSERT_TRUE(use_until(self->dev, addr, MIB, MIB / PAGE));
+	EXPECT_LT(held, cdm_vmstat("cdm_kept_held"));
+	EXPECT_EQ(0, cdm_wrong(addr, MIB, SEED));
+}
+
+TEST_F_TIMEOUT(balance, other_modes_move_nothing, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+	char mode[2] = "0";
+
+	for (; mode[0] < '4'; mode[0]++) {
+		ASSERT_EQ(0, cdm_write(MODE, mode));
+		EXPECT_EQ(0, report_to(self->dev, addr, SIZE, 8));
+		sleep_ms(500);
+		EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	}
+	/* Together with the others it does. */
+	ASSERT_EQ(0, cdm_write(MODE, "7"));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, bad_modes, CDM_TIMEOUT)
+{
+	EXPECT_EQ(-EINVAL, cdm_write(MODE, "8"));
+	EXPECT_EQ(-EINVAL, cdm_write(MODE, "-1"));
+	EXPECT_EQ(4, cdm_read_long(MODE));
+	for (char mode[2] = "0"; mode[0] < '8'; mode[0]++)
+		EXPECT_EQ(0, cdm_write(MODE, mode));
+}
+
+TEST_F_TIMEOUT(balance, a_node_may_be_left_out, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	EXPECT_EQ(-EINVAL, balance_attr(self->dev, "perhaps"));
+	ASSERT_EQ(0, balance_attr(self->dev, "0"));
+	EXPECT_EQ(0, report_to(self->dev, addr, SIZE, 8));
+	sleep_ms(500);
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	ASSERT_EQ(0, balance_attr(self->dev, "1"));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, bad_reports, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	EXPECT_EQ(-ENODEV, report_to(self->ram, addr, SIZE, 3));
+	EXPECT_EQ(-ENODEV, report_to(-1, addr, SIZE, 3));
+	EXPECT_EQ(-ENODEV, report_to(1 << 20, addr, SIZE, 3));
+	EXPECT_EQ(-EINVAL, report_to(self->dev, addr + 1, SIZE, 3));
+	EXPECT_EQ(-EINVAL, report_to(self->dev, addr, 0, 3));
+	EXPECT_EQ(-EINVAL, report_to(self->dev, addr, SIZE + 1, 3));
+	EXPECT_EQ(-EINVAL, report_to(self->dev, (void *)-PAGE, 2 * PAGE, 3));
+	/* Nothing there is nothing to move. */
+	munmap(addr, SIZE);
+	EXPECT_EQ(0, report_to(self->dev, addr, SIZE, 1e12));
+	sleep_ms(300);
+}
+
+TEST_F_TIMEOUT(balance, a_policy_of_the_mapping_rules, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, 1UL << self->ram, 0));
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_policy"));
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_DEFAULT, 0, 0));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, a_policy_of_the_task_rules, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	ASSERT_EQ(0, cdm_task_policy(MPOL_LOCAL, 0));
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_policy"));
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+/* What a policy has put on the device stays there, whatever CPUs do. */
+TEST_F_TIMEOUT(balance, a_policy_rules_on_the_device, CDM_TIMEOUT)
+{
+	long policy = cdm_vmstat("cdm_kept_policy");
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, report_to(self->dev, addr, SIZE, 0.1));
+	for (long ms = 0; ms < WAIT_MS; ms += 10) {
+		cdm_fault_in(addr, SIZE);
+		if (cdm_vmstat("cdm_kept_policy") > policy)
+			break;
+		sleep_ms(10);
+	}
+	EXPECT_LT(policy, cdm_vmstat("cdm_kept_policy"));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+TEST_F_TIMEOUT(balance, a_policy_may_ask_for_it, CDM_TIMEOUT)
+{
+	unsigned long mask = 1UL << self->ram | 1UL << self->dev;
+	char *addr = map_filled(SIZE);
+
+	ASSERT_EQ(0, cdm_task_policy(MPOL_BIND | MPOL_F_NUMA_BALANCING, mask));
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, a_cpuset_rules, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE), mems[16];
+
+	snprintf(mems, sizeof(mems), "%d", self->ram);
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_balance"));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_balance", "cpuset.mems", mems));
+	ASSERT_EQ(0, cdm_cgroup_enter("cdm_balance"));
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_policy"));
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	ASSERT_EQ(0, cdm_cgroup_leave());
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, the_owner_may_refuse, CDM_TIMEOUT)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	char *addr = map_filled(SIZE);
+	struct cdm_test_veto veto = {
+		.addr = (uintptr_t)addr,
+		.size = SIZE,
+	};
+
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_VETO, &veto));
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_veto"));
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+	close(fd);
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+}
+
+TEST_F_TIMEOUT(balance, shared_memory, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_shared(SIZE);
+
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, page_cache_stays, CDM_TIMEOUT)
+{
+	char *addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, cdm_open_big(SIZE),
+			  0);
+
+	ASSERT_NE(MAP_FAILED, addr);
+	cdm_fault_in(addr, SIZE);
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_policy"));
+	EXPECT_EQ(0, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+TEST_F_TIMEOUT(balance, huge_pages_move_whole, CDM_TIMEOUT)
+{
+	long split = cdm_vmstat("thp_split_page");
+	char *addr = cdm_map_huge(SIZE);
+
+	ASSERT_NE(NULL, addr);
+	cdm_fill(addr, SIZE, SEED);
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	cdm_stat_refresh();
+	EXPECT_EQ(SIZE / 1024, cdm_node_meminfo(self->dev, "AnonHugePages"));
+	EXPECT_TRUE(read_until(self->dev, addr, SIZE, 0));
+	EXPECT_EQ(split, cdm_vmstat("thp_split_page"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* What is pinned is where it is. */
+TEST_F_TIMEOUT(balance, pinned_pages_stay, CDM_TIMEOUT)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	char *addr = map_filled(MIB);
+	__u64 pin = (uintptr_t)addr;
+
+	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_PIN, &pin));
+	EXPECT_TRUE(use_until(self->dev, addr, MIB, MIB / PAGE - 1));
+	EXPECT_EQ(0, cdm_pages_on(addr, PAGE, self->dev));
+	close(fd);
+	EXPECT_EQ(0, cdm_wrong(addr, MIB, SEED));
+}
+
+TEST_F_TIMEOUT(balance, a_full_device_takes_no_more, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 1));
+	EXPECT_TRUE(kept(self->dev, addr, SIZE, "cdm_kept_full"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* Who is used a lot takes the place of who was once. */
+TEST_F_TIMEOUT(balance, what_is_used_least_makes_room, CDM_TIMEOUT)
+{
+	char *cold = map_filled(SIZE), *hot = map_filled(SIZE);
+
+	ASSERT_TRUE(use_until(self->dev, cold, SIZE, PAGES));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 2));
+	for (long ms = 0; ms < WAIT_MS; ms += 50) {
+		if (cdm_pages_on(hot, SIZE, self->dev) >= PAGES / 2)
+			break;
+		ASSERT_EQ(0, report_to(self->dev, hot, SIZE, 50));
+		sleep_ms(50);
+	}
+	EXPECT_LE(PAGES / 2, cdm_pages_on(hot, SIZE, self->dev));
+	EXPECT_GT(PAGES, cdm_pages_on(cold, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(hot, SIZE, SEED));
+	EXPECT_EQ(0, cdm_wrong(cold, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, straight_to_the_other_device, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+	long evicted;
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	ASSERT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	evicted = cdm_vmstat("cdm_evicted_balance");
+	EXPECT_TRUE(use_until(cdm_dev(1), addr, SIZE, PAGES));
+	EXPECT_EQ(evicted, cdm_vmstat("cdm_evicted_balance"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+struct user {
+	int nid;
+	char *addr;
+	bool stop;
+};
+
+/* A device that never rests. */
+static void *reporter(void *arg)
+{
+	struct user *user = arg;
+
+	while (!__atomic_load_n(&user->stop, __ATOMIC_RELAXED)) {
+		report_to(user->nid, user->addr, SIZE, 3);
+		sleep_ms(5);
+	}
+	return NULL;
+}
+
+/* Each word is counted up by one CPU, while its page goes to and fro. */
+TEST_F_TIMEOUT(balance, nothing_is_lost_on_the_way, CDM_TIMEOUT)
+{
+	struct user user = { .nid = self->dev, .addr = cdm_map(SIZE) };
+	__u64 *words = (__u64 *)user.addr, rounds = 0;
+	long moved = cdm_vmstat("cdm_placed_balance"), wrong = 0;
+	pthread_t thread;
+
+	madvise(user.addr, SIZE, MADV_NOHUGEPAGE);
+	cdm_touch(user.addr, SIZE);
+	memset(user.addr, 0, SIZE);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reporter, &user));
+	for (long until = time(NULL) + 60; time(NULL) < until; rounds++) {
+		for (size_t i = 0; i < SIZE / sizeof(*words); i += 64)
+			words[i]++;
+		if (!(rounds % 64) &&
+		    cdm_vmstat("cdm_placed_balance") - moved >= PAGES)
+			until = 0;
+	}
+	__atomic_store_n(&user.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	for (size_t i = 0; i < SIZE / sizeof(*words); i += 64)
+		wrong += words[i] != rounds;
+	EXPECT_EQ(0, wrong);
+	EXPECT_LT(moved, cdm_vmstat("cdm_placed_balance"));
+}
+
+/* Mappings that come and go, processes that fork and exit, all while it moves. */
+TEST_F_TIMEOUT(balance, address_spaces_that_change, CDM_TIMEOUT)
+{
+	struct user user = { .nid = self->dev, .addr = map_filled(SIZE) };
+	char *part, *away = cdm_map(MIB);
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reporter, &user));
+	for (int i = 0; i < 100; i++) {
+		part = user.addr + i % 4 * MIB;
+		if (!fork())
+			_exit(cdm_wrong(user.addr, SIZE, SEED) != 0);
+		ASSERT_EQ(0, mprotect(part, MIB, PROT_READ));
+		ASSERT_EQ(0, mprotect(part, MIB, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(away, mremap(part, MIB, MIB,
+				       MREMAP_MAYMOVE | MREMAP_FIXED, away));
+		ASSERT_EQ(part, mremap(away, MIB, MIB,
+				       MREMAP_MAYMOVE | MREMAP_FIXED, part));
+	}
+	__atomic_store_n(&user.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	for (int status; wait(&status) > 0;)
+		EXPECT_EQ(0, status);
+	EXPECT_EQ(0, cdm_wrong(user.addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, a_device_that_goes, CDM_TIMEOUT)
+{
+	struct user user = { .nid = self->dev, .addr = map_filled(SIZE) };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reporter, &user));
+	for (int i = 0; i < 5; i++) {
+		EXPECT_TRUE(use_until(self->dev, user.addr, SIZE, PAGES / 2));
+		ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+		EXPECT_EQ(-ENODEV, report_to(self->dev, user.addr, SIZE, 3));
+		ASSERT_EQ(0, cdm_register_all());
+	}
+	__atomic_store_n(&user.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, cdm_wrong(user.addr, SIZE, SEED));
+}
+
+TEST_HARNESS_MAIN
