@@ -12,6 +12,7 @@
 # make bench    [FULL=1]        benchmarks; results in build/results
 # make bench-fence [PROFILE=]   what the fence costs, in instructions
 # make bench-move [KIND= PAGES=] what a migration costs, in instructions
+# make bench-place              placement by use, against the best placement
 # make performance-table        Documentation/mm/cdm/performance.rst, from make bench
 # make fence-table              Documentation/mm/cdm/fence.rst, from make check
 # make style                    checkpatch, sparse, W=1, kernel-doc, shellcheck
@@ -35,7 +36,7 @@ tools := tools/testing/cdm
 
 .PHONY: help setup build demo check run shell selftest kunit bench style
 .PHONY: edit refresh export port quiet-build bench-fence bench-move fence-table
-.PHONY: performance-table
+.PHONY: performance-table bench-place
 
 help:
 	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -67,6 +68,9 @@ selftest kunit style: build
 
 bench: build
 	@VARIANT=bench FLAVOUR=default $(tools)/build.sh
+	@$(tools)/$@.sh
+
+bench-place: build
 	@$(tools)/$@.sh
 
 bench-move: setup

@@ -83,7 +83,7 @@ int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 	ret = cdm_check_range(mm, start, size);
 	if (ret)
 		return ret;
-	if (!cdm_node(nid))
+	if (nid < 0 || nid >= MAX_NUMNODES || !cdm_node(nid))
 		return -ENODEV;
 	status = kmalloc_array(CDM_BATCH, sizeof(*status), GFP_KERNEL);
 	if (!status)

@@ -126,7 +126,7 @@ static void cdm_case_judge(struct cdm_case *c, struct cdm_record *record)
 		verdict = cdm_evidence_verdict(ev, side);
 		if (verdict == CDM_GO_DEVICE) {
 			cdm_case_want(c, group, CDM_ON_DEVICE);
-			c->use += cdm_evidence_use(ev);
+			c->use += ev->use;
 			nr++;
 		} else if (verdict == CDM_GO_RAM) {
 			cdm_case_want(c, group, CDM_IN_RAM);
@@ -400,9 +400,9 @@ static s64 cdm_resident_use(const struct cdm_record *record)
 	s64 use = 0;
 
 	if (record->whole)
-		return cdm_evidence_use(&record->groups[0]);
+		return record->groups[0].use;
 	for_each_set_bit(group, record->resident, CDM_NR_GROUPS)
-		use += cdm_evidence_use(&record->groups[group]);
+		use += record->groups[group].use;
 	return div_s64(use, nr);
 }
 

@@ -30,8 +30,8 @@
  */
 #define CDM_CHARGE		(2 * CDM_PASS)
 
-/* Who moves for the nth time in vain has to lean 2^n times as far, up to this. */
-#define CDM_MAX_HOLD		6
+/* Who comes back for the nth time has to lean 4^n times as far to go, up to this. */
+#define CDM_MAX_HOLD		3
 
 /* Of so many times the evidence that it takes to move, the earlier counts half. */
 #define CDM_RATE_SPAN		4
@@ -67,8 +67,10 @@ enum cdm_verdict {
  * struct cdm_evidence - who uses a group, as seen by one device
  * @lean: what the group would have gained on the device, in accesses; bounded by
  *	what it costs to move it
- * @device: accesses by the device, lately
+ * @device: accesses by the device; with @cpu, of the last ones, however long ago
  * @cpu: by others
+ * @use: accesses that the device would not have had to make far away, minus those
+ *	of others; of a half-life, say
  * @hinted: when CPUs were made to fault on it, in us
  * @moved: when it was moved, in periods
  * @hold: how often it went back to where it came from
@@ -77,6 +79,7 @@ struct cdm_evidence {
 	s32 lean;
 	u32 device;
 	u32 cpu;
+	s32 use;
 	u32 hinted;
 	u16 moved;
 	u8 hold;
@@ -149,7 +152,6 @@ enum cdm_verdict cdm_evidence_verdict(const struct cdm_evidence *ev,
 				      enum cdm_side side);
 bool cdm_evidence_is_sure(const struct cdm_evidence *ev, enum cdm_side side);
 void cdm_evidence_moved(struct cdm_evidence *ev, enum cdm_side to, u16 now);
-s64 cdm_evidence_use(const struct cdm_evidence *ev);
 u32 cdm_evidence_passes(u32 gap, u32 waited);
 
 /* book.c */
@@ -181,6 +183,9 @@ static inline unsigned int cdm_record_groups(const struct cdm_record *record)
 /* hint.c */
 void cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
 		   unsigned long *groups);
+
+/* view.c */
+void cdm_view_add(struct cdm_book *book);
 
 /* balance.c */
 void cdm_balance_work(struct work_struct *work);

@@ -59,6 +59,7 @@ int cdm_book_add(int nid)
 	INIT_DELAYED_WORK(&book->work, cdm_balance_work);
 	/* Reports look for it without a lock. */
 	smp_store_release(&cdm_books[nid], book);
+	cdm_view_add(book);
 	return 0;
 }
 
@@ -132,7 +133,8 @@ static struct cdm_record *cdm_record_add(struct cdm_book *book,
 		return NULL;
 	record->key.mm = mm;
 	record->key.start = ALIGN_DOWN(addr, CDM_RECORD_SIZE);
-	record->faded = cdm_now();
+	/* All fade at the same time, so that they can be compared. */
+	record->faded = rounddown(cdm_now(), CDM_HALF_LIFE);
 	INIT_LIST_HEAD(&record->news);
 	if (rhashtable_insert_fast(&book->table, &record->node,
 				   cdm_book_params)) {
@@ -163,7 +165,7 @@ void cdm_record_set_whole(struct cdm_record *record, bool whole)
 {
 	struct cdm_evidence *first = &record->groups[0];
 	u64 device = 0, cpu = 0;
-	s64 lean = 0;
+	s64 lean = 0, use = 0;
 	unsigned int i;
 
 	if (record->whole == whole)
@@ -171,11 +173,13 @@ void cdm_record_set_whole(struct cdm_record *record, bool whole)
 	record->whole = whole;
 	for (i = 0; whole && i < CDM_NR_GROUPS; i++) {
 		lean += record->groups[i].lean;
+		use += record->groups[i].use;
 		device += record->groups[i].device;
 		cpu += record->groups[i].cpu;
 	}
 	if (whole) {
 		first->lean = div_s64(lean, CDM_NR_GROUPS);
+		first->use = div_s64(use, CDM_NR_GROUPS);
 		first->device = device / CDM_NR_GROUPS;
 		first->cpu = cpu / CDM_NR_GROUPS;
 	}

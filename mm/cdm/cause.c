@@ -3,9 +3,9 @@
  * Coherent device memory: why a page is where it is.
  *
  * One byte for each page of device memory says why it was taken, whether it has been
- * used since it was last zeroed, and how much the device uses it. It is written when a page leaves the
- * free lists by a device zonelist, so a page in use without a cause got there
- * through a hole in the fence. It is not written when a page is freed, which
+ * used since it was last zeroed, and how much the device uses it. It is written when a
+ * page leaves the free lists by a device zonelist, so a page in use without a cause got
+ * there through a hole in the fence. It is not written when a page is freed, which
  * would cost every page of the machine; the audit forgets the causes of what it
  * finds to be free.
  */

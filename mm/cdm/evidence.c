@@ -12,8 +12,8 @@
  *
  * Two more rules keep still what gains nothing by moving: a group moves only if the
  * one side has lately used it half as much again as the other; and each time it
- * comes back, it takes twice the evidence to move it again, until one side has it
- * for itself. The first rule costs some of the above: a bit less than four times.
+ * comes back, it takes four times the evidence to move it again, until one side has
+ * it for itself. The first rule costs some of the above: a bit less than four times.
  */
 #include <linux/kernel.h>
 #include <linux/minmax.h>
@@ -22,7 +22,7 @@
 
 static s32 cdm_evidence_bound(const struct cdm_evidence *ev)
 {
-	return CDM_CHARGE << ev->hold;
+	return CDM_CHARGE << 2 * ev->hold;
 }
 
 /* Add accesses of both sides. */
@@ -32,6 +32,7 @@ void cdm_evidence_add(struct cdm_evidence *ev, u32 device, u32 cpu)
 	s64 lean = (s64)ev->lean + device - cpu;
 
 	ev->lean = clamp(lean, -bound, bound);
+	ev->use = clamp((s64)ev->use + device - cpu, S32_MIN, S32_MAX);
 	ev->device = min((u64)ev->device + device, U32_MAX / 2);
 	ev->cpu = min((u64)ev->cpu + cpu, U32_MAX / 2);
 	while (ev->device + ev->cpu > CDM_RATE_SPAN * bound) {
@@ -59,6 +60,7 @@ void cdm_evidence_fade(struct cdm_evidence *ev, unsigned long nr_halves)
 	if (cdm_evidence_is_private(ev))
 		ev->hold -= min(nr_halves, ev->hold);
 	ev->lean /= 1 << min(nr_halves, 30);
+	ev->use /= 1 << min(nr_halves, 30);
 	ev->device >>= nr_halves;
 	ev->cpu >>= nr_halves;
 }
@@ -94,18 +96,12 @@ bool cdm_evidence_is_sure(const struct cdm_evidence *ev, enum cdm_side side)
  */
 void cdm_evidence_moved(struct cdm_evidence *ev, enum cdm_side to, u16 now)
 {
-	if (ev->moved && (u16)(now - ev->moved) < CDM_HALF_LIFE << ev->hold &&
+	if (ev->moved && (u16)(now - ev->moved) < CDM_HALF_LIFE << 2 * ev->hold &&
 	    ev->hold < CDM_MAX_HOLD)
 		ev->hold++;
 	ev->moved = now ?: 1;
 	/* It has been paid for, and is as sure of its place as can be. */
 	ev->lean = to == CDM_ON_DEVICE ? CDM_CHARGE : -CDM_CHARGE;
-}
-
-/* What the device saves by having it, for comparisons. */
-s64 cdm_evidence_use(const struct cdm_evidence *ev)
-{
-	return (s64)ev->device - ev->cpu;
 }
 
 /*

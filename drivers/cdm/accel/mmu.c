@@ -384,7 +384,10 @@ struct accel_event {
 	};
 };
 
-/* A device that asks for a page is going to read all of it, as far as one knows. */
+/*
+ * A device that asks for a page gets all of the window, and does not ask again. As far
+ * as one knows it is going to read it.
+ */
 static void accel_report_fault(struct accel_space *space,
 			       const struct cdm_accel_fault *fault)
 {
@@ -392,8 +395,8 @@ static void accel_report_fault(struct accel_space *space,
 	    !mmget_not_zero(space->mm))
 		return;
 	cdm_report_accesses(space->accel->nid, space->mm,
-			    fault->addr & PAGE_MASK, PAGE_SIZE,
-			    PAGE_SIZE / ACCEL_LINE);
+			    ALIGN_DOWN(fault->addr, ACCEL_WINDOW),
+			    ACCEL_WINDOW, ACCEL_WINDOW / ACCEL_LINE);
 	mmput(space->mm);
 	atomic_long_inc(&space->accel->nr_reported);
 }

@@ -133,10 +133,10 @@ static void evidence_recovers_from_sharing(struct kunit *test)
 	for (i = 0; i < 1000; i++)
 		evidence_run(&run, evidence_random(&run) % 2 * CDM_PASS,
 			     evidence_random(&run) % 2 * CDM_PASS);
-	for (i = 0; i < (2 << CDM_MAX_HOLD) * 2 * CDM_RATE_SPAN; i++)
+	for (i = 0; i < (2 << 2 * CDM_MAX_HOLD) * 2 * CDM_RATE_SPAN; i++)
 		evidence_run(&run, CDM_PASS, 0);
 	KUNIT_EXPECT_EQ(test, run.side, CDM_ON_DEVICE);
-	for (i = 0; i < (2 << CDM_MAX_HOLD) * 2 * CDM_RATE_SPAN; i++)
+	for (i = 0; i < (2 << 2 * CDM_MAX_HOLD) * 2 * CDM_RATE_SPAN; i++)
 		evidence_run(&run, 0, CDM_PASS);
 	KUNIT_EXPECT_EQ(test, run.side, CDM_IN_RAM);
 }
@@ -160,7 +160,7 @@ static void evidence_holds_who_comes_back(struct kunit *test)
 	cdm_evidence_add(&ev, 0, 2 * CDM_CHARGE);
 	KUNIT_EXPECT_EQ(test, cdm_evidence_verdict(&ev, CDM_ON_DEVICE),
 			CDM_STAY_HELD);
-	cdm_evidence_add(&ev, 0, CDM_CHARGE << CDM_MAX_HOLD);
+	cdm_evidence_add(&ev, 0, CDM_CHARGE << 2 * CDM_MAX_HOLD);
 	KUNIT_EXPECT_EQ(test, cdm_evidence_verdict(&ev, CDM_ON_DEVICE),
 			CDM_GO_RAM);
 }
@@ -179,16 +179,35 @@ static void evidence_fades(struct kunit *test)
 	struct cdm_evidence ev = { };
 
 	cdm_evidence_add(&ev, CDM_CHARGE, 100);
-	ev.hold = 3;
+	ev.hold = 2;
 	cdm_evidence_fade(&ev, 1);
 	KUNIT_EXPECT_EQ(test, ev.device, CDM_CHARGE / 2);
 	KUNIT_EXPECT_EQ(test, ev.cpu, 50);
+	KUNIT_EXPECT_EQ(test, ev.use, (CDM_CHARGE - 100) / 2);
 	KUNIT_EXPECT_EQ(test, ev.lean, (CDM_CHARGE - 100) / 2);
-	KUNIT_EXPECT_EQ(test, ev.hold, 2);
+	KUNIT_EXPECT_EQ(test, ev.hold, 1);
 	cdm_evidence_fade(&ev, ULONG_MAX);
 	KUNIT_EXPECT_EQ(test, ev.device, 0);
 	KUNIT_EXPECT_EQ(test, ev.lean, 0);
 	KUNIT_EXPECT_EQ(test, ev.hold, 0);
+}
+
+/* What is used eight times as much is seen to be, however long that goes on. */
+static void evidence_tells_more_from_less(struct kunit *test)
+{
+	struct cdm_evidence hot = { }, cold = { };
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		cdm_evidence_add(&hot, 8 * CDM_PASS, 0);
+		cdm_evidence_add(&cold, CDM_PASS, 0);
+		if (i % CDM_HALF_LIFE)
+			continue;
+		cdm_evidence_fade(&hot, 1);
+		cdm_evidence_fade(&cold, 1);
+	}
+	KUNIT_EXPECT_GT(test, hot.use, 7 * cold.use);
+	KUNIT_EXPECT_LT(test, hot.use, 9 * cold.use);
 }
 
 static void evidence_does_not_overflow(struct kunit *test)
@@ -197,11 +216,12 @@ static void evidence_does_not_overflow(struct kunit *test)
 
 	cdm_evidence_add(&ev, U32_MAX, U32_MAX);
 	cdm_evidence_add(&ev, U32_MAX, 0);
-	KUNIT_EXPECT_EQ(test, ev.lean, CDM_CHARGE << CDM_MAX_HOLD);
+	KUNIT_EXPECT_EQ(test, ev.lean, CDM_CHARGE << 2 * CDM_MAX_HOLD);
+	KUNIT_EXPECT_EQ(test, ev.use, S32_MAX);
 	cdm_evidence_add(&ev, 0, U32_MAX);
-	KUNIT_EXPECT_EQ(test, ev.lean, -(CDM_CHARGE << CDM_MAX_HOLD));
+	KUNIT_EXPECT_EQ(test, ev.lean, -(CDM_CHARGE << 2 * CDM_MAX_HOLD));
 	KUNIT_EXPECT_LE(test, ev.device + ev.cpu,
-			(CDM_RATE_SPAN * CDM_CHARGE) << CDM_MAX_HOLD);
+			(CDM_RATE_SPAN * CDM_CHARGE) << 2 * CDM_MAX_HOLD);
 }
 
 static void evidence_estimates_passes(struct kunit *test)
@@ -222,6 +242,7 @@ static struct kunit_case cdm_evidence_cases[] = {
 	KUNIT_CASE(evidence_holds_who_comes_back),
 	KUNIT_CASE(evidence_does_not_hold_who_stayed_long),
 	KUNIT_CASE(evidence_fades),
+	KUNIT_CASE(evidence_tells_more_from_less),
 	KUNIT_CASE(evidence_does_not_overflow),
 	KUNIT_CASE(evidence_estimates_passes),
 	{ }

@@ -77,6 +77,7 @@ python3 "$TOOLS/bench/wall.py" "$OUT"/wall "$OUT"/wall-hmm >"$OUT/wall.csv"
 export TOPOLOGY=single
 said recall "recall \$CDM_DEVICE_NODES $accel"
 CDM_DRIVER=cdm_accel said jobs "jobs $accel"
+"$TOOLS/bench-place.sh"
 about >"$OUT/about.csv"
 python3 "$TOOLS/bench/performance.py" "$OUT" text | tee "$OUT/targets.txt"
 step "draw the plots" python3 "$TOOLS/bench/plots.py" "$OUT"

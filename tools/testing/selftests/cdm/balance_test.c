@@ -142,6 +142,30 @@ TEST_F_TIMEOUT(balance, neighbours_that_are_not_used_stay, CDM_TIMEOUT)
 }
 
 /* A pass and a half is less than what it costs to move, and two are not. */
+/* What debugfs says of us: all that the device uses is there. */
+TEST_F_TIMEOUT(balance, anybody_can_see_it, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE), path[64], line[256], want[64];
+	long found = 0, nr_there = 0;
+	FILE *file;
+
+	ASSERT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	snprintf(path, sizeof(path), "/sys/kernel/debug/cdm/node%d", self->dev);
+	file = fopen(path, "r");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file)) {
+		snprintf(want, sizeof(want), "%d balance_test ", getpid());
+		if (strncmp(line, want, strlen(want)))
+			continue;
+		found++;
+		for (char *at = strrchr(line, ' '); *at; at++)
+			nr_there += *at == 'D';
+	}
+	fclose(file);
+	EXPECT_EQ((long)(SIZE / HPAGE), found);
+	EXPECT_LE(PAGES * 9 / 10, nr_there * 16);
+}
+
 TEST_F_TIMEOUT(balance, little_use_moves_nothing, CDM_TIMEOUT)
 {
 	char *addr = map_filled(SIZE);
@@ -390,6 +414,59 @@ TEST_F_TIMEOUT(balance, what_is_used_least_makes_room, CDM_TIMEOUT)
 	EXPECT_GT(PAGES, cdm_pages_on(cold, SIZE, self->dev));
 	EXPECT_EQ(0, cdm_wrong(hot, SIZE, SEED));
 	EXPECT_EQ(0, cdm_wrong(cold, SIZE, SEED));
+}
+
+/* The owner claims all that is free on @nid, and @mib MiB of tenants' memory. */
+static int recall(int fd, int nid, long mib)
+{
+	struct cdm_test_recall ask = {
+		.nid = nid,
+		.order = 9,
+		.nr = (cdm_node_meminfo(nid, "MemFree") / 1024 + mib) / 2,
+		.deadline_ms = WAIT_MS,
+	};
+
+	return ioctl(fd, CDM_TEST_IOC_RECALL, &ask) ? -errno : 0;
+}
+
+/* Though it lies first, and was there before the other. */
+TEST_F_TIMEOUT(balance, a_recall_takes_what_is_used_least, CDM_TIMEOUT)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	char *hot = cdm_map_on(self->dev, 8 * SIZE, SEED);
+	char *cold = cdm_map_on(self->dev, 8 * SIZE, SEED);
+
+	ASSERT_NE(NULL, hot);
+	ASSERT_NE(NULL, cold);
+	ASSERT_EQ(0, report_to(self->dev, hot, 8 * SIZE, 1));
+	ASSERT_EQ(0, recall(fd, self->dev, 4 * SIZE / MIB));
+	EXPECT_LE(8 * PAGES * 9 / 10, cdm_pages_on(hot, 8 * SIZE, self->dev));
+	EXPECT_GE(6 * PAGES, cdm_pages_on(cold, 8 * SIZE, self->dev));
+	/* In the end nobody is spared. */
+	ASSERT_EQ(0, recall(fd, self->dev, 8 * SIZE / MIB));
+	EXPECT_GE(5 * PAGES, cdm_pages_on(hot, 8 * SIZE, self->dev));
+	close(fd);
+	EXPECT_EQ(0, cdm_wrong(hot, 8 * SIZE, SEED));
+	EXPECT_EQ(0, cdm_wrong(cold, 8 * SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(balance, a_recall_takes_page_cache_first, CDM_TIMEOUT)
+{
+	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	char *anon = cdm_map_on(self->dev, 4 * SIZE, SEED);
+	char *file = mmap(NULL, 4 * SIZE, PROT_READ, MAP_SHARED,
+			  cdm_open_big(4 * SIZE), 0);
+
+	ASSERT_NE(NULL, anon);
+	ASSERT_NE(MAP_FAILED, file);
+	cdm_fault_in(file, 4 * SIZE);
+	ASSERT_EQ(0, cdm_migrate(file, 4 * SIZE, self->dev, NULL));
+	ASSERT_EQ(0, report_to(self->dev, file, 4 * SIZE, 1));
+	ASSERT_EQ(0, recall(fd, self->dev, 2 * SIZE / MIB));
+	EXPECT_EQ(4 * PAGES, cdm_pages_on(anon, 4 * SIZE, self->dev));
+	EXPECT_GE(3 * PAGES, cdm_pages_on(file, 4 * SIZE, self->dev));
+	close(fd);
+	EXPECT_EQ(0, cdm_wrong(anon, 4 * SIZE, SEED));
 }
 
 TEST_F_TIMEOUT(balance, straight_to_the_other_device, CDM_TIMEOUT)
