@@ -67,7 +67,8 @@ static int accel_attach(struct accel_file *file,
 	if (attach->flags & ~(CDM_ACCEL_MIGRATE_ON_FAULT |
 			      CDM_ACCEL_MIGRATE_ON_HINT |
 			      CDM_ACCEL_REPORT_ACCESSES |
-			      CDM_ACCEL_REPORT_FAULTS))
+			      CDM_ACCEL_REPORT_FAULTS |
+			      CDM_ACCEL_REPORT_SAMPLES))
 		return -EINVAL;
 	if (file->space)
 		return -EBUSY;

@@ -13,6 +13,7 @@
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -420,6 +421,24 @@ static void accel_fault_work(struct work_struct *work)
 	kfree(event);
 }
 
+/* One note of so many is looked at, and stands for the others. */
+#define ACCEL_SAMPLE	8
+
+static void accel_report_note(struct accel_space *space,
+			      const struct cdm_accel_note *note)
+{
+	u64 nr = note->count;
+
+	if (!(space->flags & CDM_ACCEL_REPORT_ACCESSES)) {
+		if (get_random_u32_below(ACCEL_SAMPLE))
+			return;
+		nr *= ACCEL_SAMPLE;
+	}
+	cdm_report_accesses(space->accel->nid, space->mm, note->addr,
+			    1UL << note->shift, nr);
+	atomic_long_inc(&space->accel->nr_reported);
+}
+
 static void accel_note_work(struct work_struct *work)
 {
 	struct accel_event *event = container_of(work, struct accel_event, work);
@@ -430,11 +449,8 @@ static void accel_note_work(struct work_struct *work)
 		if (note->shift == PMD_SHIFT)
 			accel_attract(space, note->addr, 1UL << note->shift);
 		else
-			cdm_report_accesses(space->accel->nid, space->mm,
-					    note->addr, 1UL << note->shift,
-					    note->count);
+			accel_report_note(space, note);
 		mmput(space->mm);
-		atomic_long_inc(&space->accel->nr_reported);
 	}
 	accel_space_put(space);
 	kfree(event);
@@ -526,7 +542,8 @@ static void accel_space_count(struct accel_space *space)
 		.asid = space->asid,
 	};
 
-	if (space->flags & CDM_ACCEL_REPORT_ACCESSES)
+	if (space->flags & (CDM_ACCEL_REPORT_ACCESSES |
+			    CDM_ACCEL_REPORT_SAMPLES))
 		cmd.args[0] = ACCEL_REPORT;
 	if (space->flags & CDM_ACCEL_MIGRATE_ON_HINT)
 		cmd.args[1] = ACCEL_HINT;

@@ -108,8 +108,10 @@ struct cdm_accel_info {
  * access counters,
  */
 #define CDM_ACCEL_REPORT_ACCESSES	(1 << 2)
-/* or by page faults, as a device without them would. */
+/* by page faults, as a device without them would, */
 #define CDM_ACCEL_REPORT_FAULTS		(1 << 3)
+/* or by samples of the counters, where they are too many. */
+#define CDM_ACCEL_REPORT_SAMPLES	(1 << 4)
 
 /**
  * struct cdm_accel_attach - attach the file to the caller's address space

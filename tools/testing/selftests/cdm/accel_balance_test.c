@@ -25,6 +25,10 @@ FIXTURE_VARIANT_ADD(placed, counters) {
 	.flags = CDM_ACCEL_REPORT_ACCESSES,
 };
 
+FIXTURE_VARIANT_ADD(placed, samples) {
+	.flags = CDM_ACCEL_REPORT_SAMPLES,
+};
+
 FIXTURE_VARIANT_ADD(placed, huge) {
 	.flags = CDM_ACCEL_REPORT_ACCESSES,
 	.huge = true,

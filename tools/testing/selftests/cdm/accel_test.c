@@ -113,7 +113,7 @@ TEST_F(call, attach_twice)
 
 TEST_F(call, attach_flags)
 {
-	static const unsigned int bad[] = { 1 << 4, 1 << 31, ~0U };
+	static const unsigned int bad[] = { 1 << 5, 1 << 31, ~0U };
 	struct cdm_accel *dev;
 
 	ASSERT_EQ(0, cdm_accel_open(accel_index(&self->a.pci), &dev));
