@@ -71,6 +71,7 @@ bench: build
 	@$(tools)/$@.sh
 
 bench-place: build
+	@VARIANT=bench FLAVOUR=default $(tools)/build.sh
 	@$(tools)/$@.sh
 
 bench-move: setup

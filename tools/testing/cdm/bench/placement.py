@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections import defaultdict
 
+from counts import load
+
 PAGE = """.. SPDX-License-Identifier: GPL-2.0
 
 ===========================
@@ -40,6 +42,7 @@ both use stays: how much moves a second, in the second half of the run.
 ::
 
 {table}
+{scan}
 The workloads: (a) CPUs write to a bit of the input, the device computes on all of it,
 most on its first half, CPUs look at a bit of the result, again and again, with room
 for half of it on the device; (b) CPUs write to a window, the device reads it 12 times,
@@ -116,6 +119,28 @@ def table(steps, totals):
                + verdict(row, steps[name, row["mode"]]))
 
 
+def scan_overhead(out):
+    """What balancing costs a program at the worst, as a part of all that it does."""
+    counts, at, total = load(f"{out}/scan.counts"), 0, {}
+    with open(f"{out}/scan.txt", encoding="ascii") as file:
+        for name, marks in (line.split() for line in file):
+            total[name] = sum(c.insns + c.user
+                              for c in counts[at:at + int(marks)])
+            at += int(marks)
+    return total["balancing"] / total["off"] - 1
+
+
+def scan_text(out):
+    try:
+        more = scan_overhead(out)
+    except OSError:
+        return "What finding out about CPUs costs them was not measured.\n"
+    return (f"Finding out what CPUs use costs them {more:.2%} more instructions "
+            "(target: 3%): of\na program that does nothing but use 64 MiB on a "
+            "device, whose owner keeps it\nthere, on a CPU with an instruction in "
+            "a nanosecond. That counts the faults and\nthe worker.\n")
+
+
 def plot(out, name, rows, total):
     start = float(rows[0]["ms"])
     points = "\n".join(
@@ -150,7 +175,7 @@ def main():
     if sys.argv[2:] == ["rst"]:
         lines = "".join(f"\t{line}".rstrip() + "\n"
                         for line in table(steps, totals))
-        print(PAGE.format(table=lines), end="")
+        print(PAGE.format(table=lines, scan=scan_text(out)), end="")
         return
     with open(f"{out}/placement.csv", "w", encoding="ascii", newline="") as file:
         writer = csv.DictWriter(file, STEP)
@@ -160,7 +185,7 @@ def main():
     text = "\n".join(table(steps, totals)) + "\n"
     with open(f"{out}/placement.txt", "w", encoding="ascii") as file:
         file.write(text)
-    print(text, end="")
+    print(text + scan_text(out), end="")
     for total in totals:
         if total["mode"] == "4":
             name = total["workload"]
