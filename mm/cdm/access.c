@@ -10,7 +10,6 @@
 #include <linux/export.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
-#include <linux/sched/sysctl.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
@@ -46,8 +45,7 @@ static unsigned int cdm_report_batch(int nid, struct mm_struct *mm,
 	cdm_walk(mm, start, nr_pages, status, cdm_visit_used, &last);
 	for (i = 0; i < nr_pages; i++)
 		nr_used += status[i] >= 0;
-	if (READ_ONCE(sysctl_numa_balancing_mode) & NUMA_BALANCING_COHERENT)
-		cdm_report_device(nid, mm, start, nr_pages, nr, status);
+	cdm_report_device(nid, mm, start, nr_pages, nr, status);
 	return nr_used;
 }
 

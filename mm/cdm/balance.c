@@ -12,7 +12,6 @@
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/sysctl.h>
 #include <linux/shmem_fs.h>
 #include <linux/vmstat.h>
 
@@ -26,7 +25,7 @@
 #define CDM_MAX_HINTS	256
 
 /* Of so many records, those without news for longest, the one least used goes. */
-#define CDM_SEARCH	256
+#define CDM_SEARCH	1024
 
 /* After so many us without a fault, hints are set anew. */
 #define CDM_HINT_LIFE	(20 * CDM_PERIOD * USEC_PER_MSEC)
@@ -39,6 +38,7 @@
 /* A turn of the worker. */
 struct cdm_turn {
 	struct cdm_book *book;
+	struct list_head news;		/* what there was when it began */
 	struct cdm_scratch scratch;
 	unsigned int nr_moves[2];	/* that are left, by enum cdm_side */
 	unsigned int nr_hints;		/* the same */
@@ -57,11 +57,6 @@ struct cdm_case {
 	DECLARE_BITMAP(hint, CDM_NR_GROUPS);	/* is to be hinted */
 	enum cdm_verdict fixed[CDM_NR_GROUPS];	/* CDM_STAY_*, or 0 */
 };
-
-static bool cdm_balancing(void)
-{
-	return READ_ONCE(sysctl_numa_balancing_mode) & NUMA_BALANCING_COHERENT;
-}
 
 static void cdm_note_verdict(const struct cdm_case *c, unsigned int group,
 			     const struct cdm_evidence *ev,
@@ -96,7 +91,7 @@ static bool cdm_wants_hint(const struct cdm_record *record, unsigned int group)
 	if (!test_bit(group, record->resident) && !ev->device)
 		return false;
 	return !test_bit(group, record->hinted) ||
-	       cdm_now_us() - ev->hinted > CDM_HINT_LIFE;
+	       cdm_now_us() - record->hint_us > CDM_HINT_LIFE;
 }
 
 /* After so many periods, what has not moved with its neighbours is fetched. */
@@ -168,7 +163,8 @@ static void cdm_case_close(struct cdm_case *c)
 struct cdm_survey {
 	struct cdm_case *c;
 	bool huge;
-	bool pinned[CDM_NR_GROUPS];	/* a policy has placed it */
+	enum cdm_verdict fixed[CDM_NR_GROUPS];	/* by what is there */
+	int device[CDM_NR_GROUPS];	/* another one on which some is, or 0 */
 };
 
 static void cdm_visit_survey(struct folio *folio, unsigned int nr_pages,
@@ -181,11 +177,26 @@ static void cdm_visit_survey(struct folio *folio, unsigned int nr_pages,
 
 	*status = folio_nid(folio);
 	survey->huge |= nr_pages * PAGE_SIZE >= CDM_RECORD_SIZE;
+	/* There are no hints for it. */
+	if (folio_test_anon(folio) && folio_likely_mapped_shared(folio))
+		survey->fixed[group] = CDM_STAY_SHARED;
 	if (!cdm_node(*status))
 		return;
+	if (*status != survey->c->turn->book->nid)
+		survey->device[group] = *status;
 	cause = cdm_cause(folio_pfn(folio));
 	if (cause == CDM_BY_POLICY || cause == CDM_BY_POOL)
-		survey->pinned[group] = true;
+		survey->fixed[group] = CDM_STAY_POLICY;
+}
+
+/* Does the device on which it is let it go? */
+static bool cdm_device_permits(const struct cdm_case *c, unsigned int group,
+			       int nid)
+{
+	return !nid || (!cdm_book_is_off(nid) &&
+			cdm_owner_permits(nid, c->mm,
+					  c->start + group * CDM_GROUP_SIZE,
+					  CDM_GROUP_SIZE, false));
 }
 
 /* Page cache comes to a device only if somebody asks for it. */
@@ -230,12 +241,15 @@ static bool cdm_case_survey(struct cdm_case *c)
 		cdm_group_see(c->resident, c->strays, group,
 			      status + group * CDM_GROUP_PAGES, CDM_GROUP_PAGES,
 			      book->nid);
-		c->fixed[group] = 0;
-		if (survey.pinned[group] ||
-		    !cdm_case_permits(c, c->start + group * CDM_GROUP_SIZE))
+		c->fixed[group] = survey.fixed[group];
+		if (!cdm_case_permits(c, c->start + group * CDM_GROUP_SIZE))
 			c->fixed[group] = CDM_STAY_POLICY;
 	}
 	mmap_read_unlock(c->mm);
+	for (group = 0; group < CDM_NR_GROUPS; group++) {
+		if (!cdm_device_permits(c, group, survey.device[group]))
+			c->fixed[group] = CDM_STAY_VETO;
+	}
 
 	spin_lock(&book->lock);
 	record = cdm_record_find(book, c->mm, c->start);
@@ -297,10 +311,12 @@ static void cdm_case_move(struct cdm_case *c, unsigned int first,
 			  enum cdm_verdict verdict)
 {
 	int *status = c->turn->scratch.status;
+	int nid = c->turn->book->nid;
 	const struct cdm_move move = {
 		.mm = c->mm,
-		.from = NUMA_NO_NODE,
-		.nid = side == CDM_ON_DEVICE ? c->turn->book->nid : NUMA_NO_NODE,
+		.nowait = true,
+		.from = side == CDM_ON_DEVICE ? NUMA_NO_NODE : nid,
+		.nid = side == CDM_ON_DEVICE ? nid : NUMA_NO_NODE,
 		.reason = MR_NUMA_MISPLACED,
 		.end_pfn = ULONG_MAX,
 	};
@@ -328,13 +344,18 @@ static enum cdm_verdict cdm_case_obstacle(struct cdm_case *c,
 {
 	unsigned long addr = c->start + group * CDM_GROUP_SIZE;
 
+	int nid = c->turn->book->nid, home = numa_nearest_node(nid, N_MEMORY);
+
 	if (c->fixed[group])
 		return c->fixed[group];
-	if (side == CDM_ON_DEVICE && cdm_check_target(c->mm, c->turn->book->nid))
+	if (!cdm_may_target(c->mm, side == CDM_ON_DEVICE ? nid : home))
 		return CDM_STAY_POLICY;
-	if (!cdm_owner_permits(c->turn->book->nid, c->mm, addr, CDM_GROUP_SIZE,
+	if (!cdm_owner_permits(nid, c->mm, addr, CDM_GROUP_SIZE,
 			       side == CDM_ON_DEVICE))
 		return CDM_STAY_VETO;
+	/* A device that is too small is no concern of those in RAM. */
+	if (side == CDM_IN_RAM && cdm_home_is_full(nid))
+		return CDM_STAY_FULL;
 	return 0;
 }
 
@@ -419,12 +440,11 @@ static struct cdm_record *cdm_least_used(struct cdm_book *book,
 
 	lockdep_assert_held(&book->lock);
 	list_for_each_entry_reverse(record, &book->records, list) {
-		if (nr == CDM_SEARCH)
+		if (nr++ == CDM_SEARCH)
 			break;
 		if (bitmap_empty(record->resident, CDM_NR_GROUPS) ||
 		    (record->key.mm == c->mm && record->key.start == c->start))
 			continue;
-		nr++;
 		cdm_record_fade(record);
 		use = cdm_resident_use(record);
 		if (use >= least_use)
@@ -507,12 +527,12 @@ static void cdm_case_note_hints(struct cdm_case *c)
 	spin_lock(&book->lock);
 	record = cdm_record_find(book, c->mm, c->start);
 	if (record) {
-		record->hint_gap = now - record->hint_us;
+		record->hint_gap = record->hint_us ? now - record->hint_us : 0;
 		record->hint_us = now;
-		bitmap_or(record->hinted, record->hinted, c->hint,
-			  CDM_NR_GROUPS);
-		for_each_set_bit(group, c->hint, CDM_NR_GROUPS)
-			record->groups[group].hinted = now;
+		for_each_set_bit(group, c->hint, CDM_NR_GROUPS) {
+			if (!__test_and_set_bit(group, record->hinted))
+				record->groups[group].hinted = now;
+		}
 	}
 	spin_unlock(&book->lock);
 }
@@ -531,22 +551,30 @@ static void cdm_case_unnote_hints(struct cdm_case *c)
 	spin_unlock(&book->lock);
 }
 
-/* Make CPUs fault, so that their use is known as well. */
+/*
+ * Make CPUs fault, so that their use is known as well. Where that is nowhere possible,
+ * what is recorded is not what is there.
+ */
 static void cdm_case_hint(struct cdm_case *c)
 {
+	unsigned int nr = bitmap_weight(c->hint, CDM_NR_GROUPS), nr_set;
 	struct cdm_turn *turn = c->turn;
-	unsigned int nr = bitmap_weight(c->hint, CDM_NR_GROUPS);
 
 	if (!nr || !turn->nr_hints)
 		return;
-	turn->nr_hints -= min(turn->nr_hints, nr);
 	cdm_case_note_hints(c);
-	cdm_set_hints(c->mm, c->start, c->whole, c->hint);
-	cdm_case_unnote_hints(c);
+	nr_set = cdm_set_hints(c->mm, c->start, c->whole, c->hint);
+	turn->nr_hints -= min(turn->nr_hints, nr_set);
+	if (nr_set < nr)
+		cdm_case_unnote_hints(c);
+	if (!nr_set)
+		cdm_case_survey(c);
 }
 
 static void cdm_balance_case(struct cdm_case *c)
 {
+	if (!cdm_balancing())
+		return;
 	if ((!bitmap_empty(c->wants[CDM_IN_RAM], CDM_NR_GROUPS) ||
 	     !bitmap_empty(c->wants[CDM_ON_DEVICE], CDM_NR_GROUPS)) &&
 	    cdm_case_survey(c))
@@ -562,8 +590,8 @@ static bool cdm_next_case(struct cdm_case *c, struct cdm_turn *turn)
 	bool found = false;
 
 	spin_lock(&book->lock);
-	while (!found && !list_empty(&book->news)) {
-		record = list_first_entry(&book->news, struct cdm_record, news);
+	while (!found && !list_empty(&turn->news)) {
+		record = list_first_entry(&turn->news, struct cdm_record, news);
 		list_del_init(&record->news);
 		found = cdm_case_open(c, turn, record);
 		if (found)
@@ -591,6 +619,9 @@ static bool cdm_is_unwatched(const struct cdm_record *record)
 	       cdm_now_us() - record->hint_us > CDM_HINT_LIFE;
 }
 
+/* Of those, so many at a time, for there are others to be watched. */
+#define CDM_UNWATCHED	4
+
 /*
  * Look after the oldest. Those who have ended leave their records, and these the
  * structure of the address space; they have no news any more.
@@ -598,7 +629,7 @@ static bool cdm_is_unwatched(const struct cdm_record *record)
 static void cdm_book_tidy(struct cdm_book *book)
 {
 	struct cdm_record *record, *next;
-	unsigned int nr = 0;
+	unsigned int nr = 0, nr_unwatched = 0;
 
 	lockdep_assert_held(&book->lock);
 	list_for_each_entry_safe_reverse(record, next, &book->records, list) {
@@ -607,7 +638,8 @@ static void cdm_book_tidy(struct cdm_book *book)
 		if (!atomic_read(&record->key.mm->mm_users) ||
 		    cdm_is_forgotten(record))
 			cdm_record_drop(book, record);
-		else if (cdm_is_unwatched(record))
+		else if (cdm_is_unwatched(record) &&
+			 nr_unwatched++ < CDM_UNWATCHED)
 			list_add_tail(&record->news, &book->news);
 	}
 }
@@ -639,7 +671,12 @@ void cdm_balance_work(struct work_struct *work)
 	struct cdm_case c;
 
 	if (!cdm_scratch_alloc(&turn.scratch)) {
-		while (cdm_balancing() && cdm_next_case(&c, &turn)) {
+		/* What comes in meanwhile is for the next turn. */
+		INIT_LIST_HEAD(&turn.news);
+		spin_lock(&book->lock);
+		list_splice_init(&book->news, &turn.news);
+		spin_unlock(&book->lock);
+		while (cdm_next_case(&c, &turn)) {
 			cdm_balance_case(&c);
 			cdm_case_close(&c);
 			cond_resched();

@@ -9,6 +9,7 @@
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/rhashtable-types.h>
+#include <linux/sched/sysctl.h>
 #include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
@@ -170,6 +171,12 @@ void cdm_record_fade(struct cdm_record *record);
 void cdm_record_set_whole(struct cdm_record *record, bool whole);
 void cdm_report_fault(struct mm_struct *mm, unsigned long addr, bool by_cpu);
 
+/* Is placement by use wanted at all? */
+static inline bool cdm_balancing(void)
+{
+	return READ_ONCE(sysctl_numa_balancing_mode) & NUMA_BALANCING_COHERENT;
+}
+
 static inline unsigned int cdm_group_of(unsigned long addr)
 {
 	return addr % CDM_RECORD_SIZE / CDM_GROUP_SIZE;
@@ -181,8 +188,8 @@ static inline unsigned int cdm_record_groups(const struct cdm_record *record)
 }
 
 /* hint.c */
-void cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
-		   unsigned long *groups);
+unsigned int cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
+			   unsigned long *groups);
 
 /* view.c */
 void cdm_view_add(struct cdm_book *book);

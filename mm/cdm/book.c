@@ -63,13 +63,15 @@ int cdm_book_add(int nid)
 	return 0;
 }
 
-/* Drop the oldest records, until there are no more than @nr. */
+/* Drop the oldest records, until there are no more than @nr. May let go of the lock. */
 void cdm_book_shrink(struct cdm_book *book, unsigned long nr)
 {
 	lockdep_assert_held(&book->lock);
-	while (book->nr > nr)
+	while (book->nr > nr) {
 		cdm_record_drop(book, list_last_entry(&book->records,
 						      struct cdm_record, list));
+		cond_resched_lock(&book->lock);
+	}
 }
 
 /* The memory of @nid has become more or less. */
@@ -81,6 +83,9 @@ void cdm_book_resize(int nid)
 	book->max = 2 * DIV_ROUND_UP(node_present_pages(nid),
 				     CDM_RECORD_SIZE / PAGE_SIZE);
 	cdm_book_shrink(book, book->max);
+	/* The next owner begins anew. */
+	if (!book->max)
+		book->off = false;
 	spin_unlock(&book->lock);
 }
 
@@ -267,6 +272,10 @@ static void cdm_report_group(struct cdm_book *book, struct mm_struct *mm,
 		return;
 	cdm_group_see(record->resident, record->strays, cdm_group_of(addr),
 		      nodes, nr_pages, book->nid);
+	if (record->whole && test_bit(cdm_group_of(addr), record->resident))
+		bitmap_fill(record->resident, CDM_NR_GROUPS);
+	else if (record->whole)
+		bitmap_zero(record->resident, CDM_NR_GROUPS);
 	cdm_record_count(record, addr, nr, 0);
 	cdm_record_touch(book, record);
 }
@@ -302,6 +311,8 @@ void cdm_report_device(int nid, struct mm_struct *mm, unsigned long start,
 	u32 nr_here;
 	int other;
 
+	if (!cdm_balancing())
+		return;
 	for (; addr < end; addr = next) {
 		next = min(end, ALIGN_DOWN(addr, CDM_GROUP_SIZE) +
 				CDM_GROUP_SIZE);

@@ -11,6 +11,7 @@
  */
 #include <linux/cdm.h>
 #include <linux/highmem.h>
+#include <linux/jiffies.h>
 #include <linux/memory.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -191,8 +192,8 @@ void cdm_heat(unsigned long pfn, unsigned long nr_pages)
 	}
 }
 
-/* A step less for all pages of @mem. */
-void cdm_cool(const struct cdm_memory *mem)
+/* A step less for all pages of @mem, if that is done by @deadline (jiffies). */
+void cdm_cool(const struct cdm_memory *mem, unsigned long deadline)
 {
 	unsigned long i, nr_pages = PHYS_PFN(range_len(&mem->range));
 	u8 heat;
@@ -201,8 +202,11 @@ void cdm_cool(const struct cdm_memory *mem)
 		heat = READ_ONCE(mem->causes[i]) & CDM_HEAT;
 		if (heat)
 			cdm_set_heat(&mem->causes[i], heat - CDM_HEAT_ONE);
-		if (i % SZ_64K == 0)
-			cond_resched();
+		if (i % SZ_64K)
+			continue;
+		cond_resched();
+		if (time_after_eq(jiffies, deadline))
+			return;
 	}
 }
 

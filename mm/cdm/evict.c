@@ -193,6 +193,12 @@ static bool cdm_is_owned(struct folio *folio)
 	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
 }
 
+static bool cdm_is_page_cache(struct folio *folio)
+{
+	return folio_is_file_lru(folio) && !folio_test_anon(folio) &&
+	       !folio_test_hugetlb(folio);
+}
+
 /*
  * Isolate the used folios of [*@pfn, @end_pfn); *@pfn is then where to go on.
  * Returns the number of pages that were seen to have tenants.
@@ -207,7 +213,7 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 	while ((folio = cdm_next_folio(pfn, end_pfn))) {
 		if (!cdm_is_owned(folio))
 			nr_used += folio_nr_pages(folio);
-		if (!files_only || folio_is_file_lru(folio))
+		if (!files_only || cdm_is_page_cache(folio))
 			isolate_folio_to_list(folio, folios);
 		folio_put(folio);
 	}
@@ -255,6 +261,13 @@ int __cdm_full_ram_node(int nid)
 			return NUMA_NO_NODE;
 	}
 	return home;
+}
+
+/* Would what leaves @nid have to be made room for? */
+bool cdm_home_is_full(int nid)
+{
+	return cdm_eviction_node(nid) == NUMA_NO_NODE ||
+	       __cdm_full_ram_node(nid) != NUMA_NO_NODE;
 }
 
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,

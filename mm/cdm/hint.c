@@ -35,6 +35,7 @@ static bool cdm_is_hintable(struct vm_area_struct *vma, struct folio *folio)
 		 folio_likely_mapped_shared(folio));
 }
 
+/* Returns whether CPUs fault there now. */
 static bool cdm_hint_page(struct vm_area_struct *vma, unsigned long addr)
 {
 	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
@@ -47,12 +48,12 @@ static bool cdm_hint_page(struct vm_area_struct *vma, unsigned long addr)
 	if (!ptep)
 		return false;
 	pte = ptep_get(ptep);
-	if (pte_present(pte) && !pte_protnone(pte) &&
-	    cdm_is_hintable(vma, vm_normal_folio(vma, addr, pte))) {
+	if (pte_present(pte))
+		hint = cdm_is_hintable(vma, vm_normal_folio(vma, addr, pte));
+	if (hint && !pte_protnone(pte)) {
 		pte = ptep_modify_prot_start(vma, addr, ptep);
 		ptep_modify_prot_commit(vma, addr, ptep, pte,
 					pte_modify(pte, PAGE_NONE));
-		hint = true;
 	}
 	pte_unmap_unlock(ptep, ptl);
 	return hint;
@@ -69,11 +70,11 @@ static bool cdm_hint_huge(struct vm_area_struct *vma, unsigned long addr)
 	if (!ptl)
 		return false;
 	pmd = pmdp_get(pmdp);
-	if (pmd_present(pmd) && !pmd_protnone(pmd) &&
-	    cdm_is_hintable(vma, vm_normal_folio_pmd(vma, addr, pmd))) {
+	if (pmd_present(pmd))
+		hint = cdm_is_hintable(vma, vm_normal_folio_pmd(vma, addr, pmd));
+	if (hint && !pmd_protnone(pmd)) {
 		pmd = pmdp_invalidate_ad(vma, addr, pmdp);
 		set_pmd_at(vma->vm_mm, addr, pmdp, pmd_modify(pmd, PAGE_NONE));
-		hint = true;
 	}
 	spin_unlock(ptl);
 	return hint;
@@ -98,16 +99,16 @@ static bool cdm_hint_group(struct mm_struct *mm, unsigned long start,
 /*
  * Make CPUs fault on one page of each of @groups, of the record at @start. Those are
  * left of which none could be. A process that is busy with its mappings is not waited
- * for.
+ * for. Returns of how many one is.
  */
-void cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
-		   unsigned long *groups)
+unsigned int cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
+			   unsigned long *groups)
 {
 	struct vm_area_struct *vma;
 	unsigned int group, nr = 0;
 
 	if (!mmap_read_trylock(mm))
-		return;
+		return 0;
 	inc_tlb_flush_pending(mm);
 	for_each_set_bit(group, groups, CDM_NR_GROUPS) {
 		if (!cdm_hint_group(mm, start + group * CDM_GROUP_SIZE, whole))
@@ -121,6 +122,7 @@ void cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
 		flush_tlb_range(vma, start, start + CDM_RECORD_SIZE);
 	dec_tlb_flush_pending(mm);
 	mmap_read_unlock(mm);
+	return nr;
 }
 
 /*

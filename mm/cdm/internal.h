@@ -200,7 +200,7 @@ struct cdm_move {
 };
 
 /* migrate.c */
-int cdm_check_target(struct mm_struct *mm, int nid);
+bool cdm_may_target(struct mm_struct *mm, int nid);
 unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
 			       unsigned int nr_pages,
 			       const struct cdm_scratch *scratch);
@@ -225,6 +225,7 @@ struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved);
+bool cdm_home_is_full(int nid);
 int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(const struct range *range, unsigned long deadline,
@@ -292,7 +293,7 @@ static inline bool cdm_is_lost(struct cdm_sides *sides, unsigned long from,
 }
 
 void cdm_heat(unsigned long pfn, unsigned long nr_pages);
-void cdm_cool(const struct cdm_memory *mem);
+void cdm_cool(const struct cdm_memory *mem, unsigned long deadline);
 bool cdm_is_cold(unsigned long pfn, unsigned long end_pfn);
 void cdm_forget_cause(struct page *page, unsigned long nr_pages);
 void cdm_note_evicted(unsigned long from, unsigned long nr_pages,

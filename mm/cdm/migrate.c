@@ -232,6 +232,7 @@ struct cdm_collect {
 	struct folio *last;	/* a large folio is met once a page */
 	unsigned int nr_missed;	/* could not be isolated */
 	unsigned int nr_left;	/* pages that are not where they should be */
+	int from;		/* the only node that is left, or NUMA_NO_NODE */
 	int nid;
 	int error;		/* of the migration */
 };
@@ -254,7 +255,8 @@ static void cdm_visit_collect(struct folio *folio, unsigned int nr_pages,
 	struct cdm_collect *collect = data;
 
 	*status = folio_nid(folio);
-	if (cdm_in_place(*status, collect->nid))
+	if (cdm_in_place(*status, collect->nid) ||
+	    (collect->from != NUMA_NO_NODE && collect->from != *status))
 		return;
 	if (!cdm_may_move(folio, collect->nid)) {
 		*status = -EACCES;
@@ -306,6 +308,7 @@ static int cdm_migrate_any(const struct cdm_move *move, unsigned long start,
 {
 	struct cdm_collect collect = {
 		.folios = LIST_HEAD_INIT(collect.folios),
+		.from = move->from,
 		.nid = move->nid,
 	};
 	struct mm_struct *mm = move->mm;
@@ -387,7 +390,7 @@ int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 }
 
 /* Device or not, cpuset.mems of the process bounds where its memory may go. */
-int cdm_check_target(struct mm_struct *mm, int nid)
+static int cdm_target_error(struct mm_struct *mm, int nid)
 {
 	struct task_struct *task;
 	nodemask_t allowed;
@@ -406,10 +409,21 @@ int cdm_check_target(struct mm_struct *mm, int nid)
 
 	if (!task)
 		return -ESRCH;
-	if (node_isset(nid, allowed))
-		return 0;
-	cdm_count_refusal(nid, CDM_REFUSE_CPUSET, 1);
-	return -EACCES;
+	return node_isset(nid, allowed) ? 0 : -EACCES;
+}
+
+bool cdm_may_target(struct mm_struct *mm, int nid)
+{
+	return !cdm_target_error(mm, nid);
+}
+
+static int cdm_check_target(struct mm_struct *mm, int nid)
+{
+	int ret = cdm_target_error(mm, nid);
+
+	if (ret == -EACCES)
+		cdm_count_refusal(nid, CDM_REFUSE_CPUSET, 1);
+	return ret;
 }
 
 static int cdm_migrate_stop(const struct cdm_migration *migration)

@@ -165,7 +165,7 @@ static void cdm_room_begin(struct cdm_room *room, enum cdm_sweep sweep)
 	    !node_page_state(pgdat, NR_ACTIVE_FILE))
 		sweep++;
 	if (sweep > CDM_SWEEP_COLD)
-		cdm_cool(room->mem);
+		cdm_cool(room->mem, room->deadline);
 	room->sweep = sweep;
 	room->pfn = PHYS_PFN(room->mem->range.start);
 }
@@ -209,7 +209,7 @@ static int cdm_room_sweep(struct cdm_room *room, unsigned int *nr_moved)
 		ret = cdm_room_evict_block(room, end_pfn, nr_moved);
 		cond_resched();
 	}
-	if (room->pfn < end_pfn || *nr_moved)
+	if (room->pfn < end_pfn || *nr_moved || ret == -ENOMEM)
 		return ret;
 	if (room->sweep < CDM_SWEEP_ALL)
 		cdm_room_begin(room, room->sweep + 1);

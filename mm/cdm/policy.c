@@ -289,14 +289,16 @@ int __cdm_check_mems(const nodemask_t *mems)
 
 /*
  * Who has set a policy has said where its memory should be. Only one that binds to
- * both sides, and asks for balancing between them, leaves that open.
+ * both sides, the device and the RAM next to it, and asks for balancing between them,
+ * leaves that open.
  */
 static bool cdm_policy_is_open(const struct mempolicy *pol, int nid)
 {
 	return !pol || (pol->mode == MPOL_BIND &&
 			(pol->flags & MPOL_F_MORON) &&
 			node_isset(nid, pol->nodes) &&
-			nodes_intersects(pol->nodes, node_states[N_MEMORY]));
+			node_isset(numa_nearest_node(nid, N_MEMORY),
+				   pol->nodes));
 }
 
 /* There is no telling which thread has made use of a mapping. */

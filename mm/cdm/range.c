@@ -248,12 +248,13 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 		return false;
 	if (!cdm_is_simple(folio))
 		return false;
-	if (range->from == NUMA_NO_NODE) {
+	if (range->from == NUMA_NO_NODE)
 		range->from = nid;
-		if (range->to == NUMA_NO_NODE)
-			range->to = numa_nearest_node(nid, N_MEMORY);
-	}
-	return nid == range->from;
+	if (nid != range->from)
+		return false;
+	if (range->to == NUMA_NO_NODE)
+		range->to = numa_nearest_node(nid, N_MEMORY);
+	return true;
 }
 
 static bool cdm_range_has_all(const struct cdm_range *range, unsigned int nr,
