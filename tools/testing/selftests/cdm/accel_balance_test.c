@@ -12,7 +12,7 @@
 #define ROUNDS	5000
 /* Of so many pages one may be busy whenever its neighbours move. */
 #define FEW(pages)	((pages) / 32)
-#define MOST(pages)	((pages) - FEW(pages))
+#define MOST(pages)	((pages) * 31 / 32)
 
 FIXTURE(placed) {
 	struct accel a;
