@@ -49,6 +49,7 @@ struct cdm_case {
 	struct cdm_turn *turn;
 	struct mm_struct *mm;		/* with a reference to the users */
 	unsigned long start;
+	int home;			/* where it goes in RAM, and nowhere else */
 	bool whole;
 	s64 use;			/* of what wants to go to the device */
 	DECLARE_BITMAP(resident, CDM_NR_GROUPS);
@@ -200,12 +201,12 @@ static bool cdm_device_permits(const struct cdm_case *c, unsigned int group,
 }
 
 /* Page cache comes to a device only if somebody asks for it. */
-static bool cdm_vma_permits(struct vm_area_struct *vma, unsigned long addr,
-			    int nid)
+static bool cdm_vma_permits(const struct cdm_case *c,
+			    struct vm_area_struct *vma, unsigned long addr)
 {
 	return vma_migratable(vma) && !is_vm_hugetlb_page(vma) &&
 	       (vma_is_anonymous(vma) || vma_is_shmem(vma)) &&
-	       cdm_policy_permits(vma, addr, nid);
+	       cdm_policy_permits(vma, addr, c->turn->book->nid, c->home);
 }
 
 /* May a group move between RAM and the device, as far as its process goes? */
@@ -215,8 +216,7 @@ static bool cdm_case_permits(const struct cdm_case *c, unsigned long start)
 	struct vm_area_struct *vma;
 
 	for_each_vma_range(vmi, vma, start + CDM_GROUP_SIZE) {
-		if (!cdm_vma_permits(vma, max(start, vma->vm_start),
-				     c->turn->book->nid))
+		if (!cdm_vma_permits(c, vma, max(start, vma->vm_start)))
 			return false;
 	}
 	return true;
@@ -233,7 +233,9 @@ static bool cdm_case_survey(struct cdm_case *c)
 	struct cdm_book *book = c->turn->book;
 	struct cdm_record *record;
 	unsigned int group;
+	nodemask_t ram;
 
+	c->home = cdm_home(book->nid, cdm_process_ram(c->mm, &ram));
 	cdm_walk(c->mm, c->start, CDM_RECORD_SIZE / PAGE_SIZE, status,
 		 cdm_visit_survey, &survey);
 	mmap_read_lock(c->mm);
@@ -312,11 +314,13 @@ static void cdm_case_move(struct cdm_case *c, unsigned int first,
 {
 	int *status = c->turn->scratch.status;
 	int nid = c->turn->book->nid;
+	nodemask_t ram = nodemask_of_node(c->home);
 	const struct cdm_move move = {
 		.mm = c->mm,
 		.nowait = true,
 		.from = side == CDM_ON_DEVICE ? NUMA_NO_NODE : nid,
 		.nid = side == CDM_ON_DEVICE ? nid : NUMA_NO_NODE,
+		.ram = side == CDM_ON_DEVICE ? NULL : &ram,
 		.reason = MR_NUMA_MISPLACED,
 		.end_pfn = ULONG_MAX,
 	};
@@ -343,18 +347,17 @@ static enum cdm_verdict cdm_case_obstacle(struct cdm_case *c,
 					  enum cdm_side side)
 {
 	unsigned long addr = c->start + group * CDM_GROUP_SIZE;
-
-	int nid = c->turn->book->nid, home = numa_nearest_node(nid, N_MEMORY);
+	int nid = c->turn->book->nid;
 
 	if (c->fixed[group])
 		return c->fixed[group];
-	if (!cdm_may_target(c->mm, side == CDM_ON_DEVICE ? nid : home))
+	if (side == CDM_ON_DEVICE && !cdm_may_target(c->mm, nid))
 		return CDM_STAY_POLICY;
 	if (!cdm_owner_permits(nid, c->mm, addr, CDM_GROUP_SIZE,
 			       side == CDM_ON_DEVICE))
 		return CDM_STAY_VETO;
 	/* A device that is too small is no concern of those in RAM. */
-	if (side == CDM_IN_RAM && cdm_home_is_full(nid))
+	if (side == CDM_IN_RAM && cdm_home_is_full(c->home))
 		return CDM_STAY_FULL;
 	return 0;
 }

@@ -18,14 +18,15 @@
 static struct page *cdm_block_alloc(const struct cdm_blocks *blocks,
 				    unsigned int order, gfp_t gfp)
 {
-	nodemask_t *mask = NULL;
+	bool device = cdm_node(blocks->nid);
+	nodemask_t *mask = blocks->ram;
 
 	gfp |= GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	if (cdm_node(blocks->nid))
+	if (device)
 		mask = cdm_node_only(blocks->nid, blocks->cause);
 	if (blocks->nowait)
 		gfp &= ~__GFP_DIRECT_RECLAIM;
-	if (mask || order)
+	if (device || order)
 		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
 	if (order || blocks->this_node)
 		gfp |= __GFP_THISNODE;

@@ -242,6 +242,21 @@ static bool cdm_zone_is_low(struct zone *zone)
 				  0);
 }
 
+/* Are all zones low of @nodes, or of all RAM, that @nid would allocate from? */
+static bool cdm_ram_is_low(int nid, nodemask_t *nodes)
+{
+	struct zoneref *z;
+	struct zone *zone;
+
+	for_each_zone_zonelist_nodemask(zone, z,
+					node_zonelist(nid, GFP_KERNEL),
+					ZONE_MOVABLE, nodes) {
+		if (!cdm_zone_is_low(zone))
+			return false;
+	}
+	return true;
+}
+
 /*
  * The node that must be reclaimed from before tenants of @nid can be evicted,
  * or NUMA_NO_NODE: there is room, or what is left is not for them. Eviction
@@ -250,24 +265,19 @@ static bool cdm_zone_is_low(struct zone *zone)
 int __cdm_full_ram_node(int nid)
 {
 	int home = cdm_eviction_node(nid);
-	struct zoneref *z;
-	struct zone *zone;
 
-	if (home == NUMA_NO_NODE)
+	if (home == NUMA_NO_NODE || !cdm_ram_is_low(home, NULL))
 		return NUMA_NO_NODE;
-	for_each_zone_zonelist(zone, z, node_zonelist(home, GFP_KERNEL),
-			       ZONE_MOVABLE) {
-		if (!cdm_zone_is_low(zone))
-			return NUMA_NO_NODE;
-	}
 	return home;
 }
 
-/* Would what leaves @nid have to be made room for? */
-bool cdm_home_is_full(int nid)
+/* Would what comes to @home have to be made room for there? */
+bool cdm_home_is_full(int home)
 {
-	return cdm_eviction_node(nid) == NUMA_NO_NODE ||
-	       __cdm_full_ram_node(nid) != NUMA_NO_NODE;
+	nodemask_t nodes = nodemask_of_node(home);
+
+	return cdm_eviction_node(home) == NUMA_NO_NODE ||
+	       cdm_ram_is_low(home, &nodes);
 }
 
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
@@ -280,7 +290,7 @@ static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 		putback_movable_pages(folios);
 		return -ENOMEM;
 	}
-	return cdm_migrate_folios(folios, NUMA_NO_NODE, reason, nr_moved);
+	return cdm_migrate_folios(folios, NUMA_NO_NODE, NULL, reason, nr_moved);
 }
 
 /*

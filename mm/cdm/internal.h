@@ -98,8 +98,8 @@ int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);
 
-bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr,
-			int nid);
+bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
+			int home);
 
 /* Pages that are handled at a time, within a page table. */
 #define CDM_BATCH	512UL
@@ -113,7 +113,7 @@ void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
 	      int *status, cdm_visit_fn visit, void *data);
 int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 		    unsigned long size);
-int cdm_migrate_folios(struct list_head *folios, int nid,
+int cdm_migrate_folios(struct list_head *folios, int nid, nodemask_t *ram,
 		       enum migrate_reason reason, unsigned int *nr_moved);
 
 bool cdm_in_place(int node, int nid);
@@ -122,6 +122,7 @@ bool cdm_in_place(int node, int nid);
 struct cdm_blocks {
 	int nid;
 	bool this_node;		/* and no other */
+	nodemask_t *ram;	/* of RAM no other than these; NULL: any */
 	bool nowait;		/* do not reclaim for the sake of it */
 	enum cdm_cause cause;	/* on a device node */
 	unsigned int order;	/* larger blocks have not been found, */
@@ -186,20 +187,24 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
 }
 
 /*
- * Where what is simple goes, and why; NUMA_NO_NODE is RAM. Only from node @from,
- * or for NUMA_NO_NODE from any, and only page frames from @pfn to @end_pfn.
+ * Where what is simple goes, and why; NUMA_NO_NODE is RAM, of which @ram, unless
+ * NULL, says what may be taken. Only from node @from, or for NUMA_NO_NODE from any,
+ * and only page frames from @pfn to @end_pfn.
  */
 struct cdm_move {
 	struct mm_struct *mm;
 	bool nowait;		/* do not reclaim for the sake of it */
 	int from;
 	int nid;
+	nodemask_t *ram;
 	enum migrate_reason reason;
 	unsigned long pfn;
 	unsigned long end_pfn;
 };
 
 /* migrate.c */
+int cdm_home(int nid, const nodemask_t *ram);
+nodemask_t *cdm_process_ram(struct mm_struct *mm, nodemask_t *ram);
 bool cdm_may_target(struct mm_struct *mm, int nid);
 unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
 			       unsigned int nr_pages,
@@ -225,7 +230,7 @@ struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved);
-bool cdm_home_is_full(int nid);
+bool cdm_home_is_full(int home);
 int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(const struct range *range, unsigned long deadline,

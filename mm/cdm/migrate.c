@@ -28,18 +28,26 @@
 #include "../internal.h"
 #include "internal.h"
 
-/* Memory for the folios of a list; NUMA_NO_NODE is RAM. */
+/* Memory for the folios of a list; NUMA_NO_NODE is RAM, of @ram unless NULL. */
 struct cdm_targets {
 	int nid;
+	nodemask_t *ram;
 	enum migrate_reason reason;
 	struct cdm_blocks blocks;
 };
+
+/* The RAM that is nearest to @nid, of @ram unless NULL. */
+int cdm_home(int nid, const nodemask_t *ram)
+{
+	return cdm_nearest_node(nid, ram ?: &node_states[N_MEMORY]);
+}
 
 static struct folio *cdm_alloc_other(const struct cdm_targets *targets,
 				     struct folio *src, int nid)
 {
 	struct migration_target_control mtc = {
 		.nid = nid,
+		.nmask = targets->ram,
 		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 			    __GFP_RETRY_MAYFAIL,
 		.reason = targets->reason,
@@ -60,7 +68,7 @@ static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 	int nid = targets->nid;
 
 	if (nid == NUMA_NO_NODE)
-		nid = numa_nearest_node(folio_nid(src), N_MEMORY);
+		nid = cdm_home(folio_nid(src), targets->ram);
 	if (targets->blocks.nid == NUMA_NO_NODE)
 		targets->blocks.nid = nid;
 	if (!folio_test_large(src) && nid == targets->blocks.nid)
@@ -82,20 +90,22 @@ static unsigned int cdm_count_small(struct list_head *folios)
 
 /*
  * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A node that is asked
- * for is taken and no other, RAM may fall back to more distant RAM. Neither
- * invokes the OOM killer. Folios that do not move are put back.
+ * for is taken and no other, RAM may fall back to more distant RAM, unless @ram
+ * does not hold that. Neither invokes the OOM killer. Folios that do not move are put back.
  *
  * Returns 0, the number of folios that did not move, or -ENOMEM.
  */
-int cdm_migrate_folios(struct list_head *folios, int nid,
+int cdm_migrate_folios(struct list_head *folios, int nid, nodemask_t *ram,
 		       enum migrate_reason reason, unsigned int *nr_moved)
 {
 	struct cdm_targets targets = {
 		.nid = nid,
+		.ram = ram,
 		.reason = reason,
 		.blocks = {
 			.nid = nid,
 			.this_node = nid != NUMA_NO_NODE,
+			.ram = ram,
 			.cause = cdm_move_cause(reason),
 			.order = PMD_ORDER,
 		},
@@ -321,7 +331,7 @@ static int cdm_migrate_any(const struct cdm_move *move, unsigned long start,
 			    &collect);
 	}
 	collect.error = cdm_migrate_folios(&collect.folios, move->nid,
-					   move->reason, nr_moved);
+					   move->ram, move->reason, nr_moved);
 	if (collect.error || collect.nr_missed || move->nid == NUMA_NO_NODE)
 		cdm_collect(mm, start, nr_pages, status, cdm_visit_result,
 			    &collect);
@@ -389,11 +399,33 @@ int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 	return 0;
 }
 
+/* The nodes that cpuset.mems of the process holds. */
+static int cdm_process_mems(struct mm_struct *mm, nodemask_t *mems)
+{
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = rcu_dereference(mm->owner);
+	if (task)
+		*mems = cpuset_mems_allowed(task);
+	rcu_read_unlock();
+	return task ? 0 : -ESRCH;
+}
+
+/* What of RAM they hold, in *@ram; NULL if there is nothing to heed. */
+nodemask_t *cdm_process_ram(struct mm_struct *mm, nodemask_t *ram)
+{
+	if (!cpusets_enabled() || cdm_process_mems(mm, ram))
+		return NULL;
+	nodes_and(*ram, *ram, node_states[N_MEMORY]);
+	return nodes_empty(*ram) ? NULL : ram;
+}
+
 /* Device or not, cpuset.mems of the process bounds where its memory may go. */
 static int cdm_target_error(struct mm_struct *mm, int nid)
 {
-	struct task_struct *task;
 	nodemask_t allowed;
+	int ret;
 
 	if (nid == NUMA_NO_NODE)
 		return 0;
@@ -401,14 +433,9 @@ static int cdm_target_error(struct mm_struct *mm, int nid)
 	    !node_isset(nid, *cdm_usable()))
 		return -ENODEV;
 
-	rcu_read_lock();
-	task = rcu_dereference(mm->owner);
-	if (task)
-		allowed = cpuset_mems_allowed(task);
-	rcu_read_unlock();
-
-	if (!task)
-		return -ESRCH;
+	ret = cdm_process_mems(mm, &allowed);
+	if (ret)
+		return ret;
 	return node_isset(nid, allowed) ? 0 : -EACCES;
 }
 
@@ -437,10 +464,13 @@ static int cdm_migrate_stop(const struct cdm_migration *migration)
 static int cdm_migrate_batches(const struct cdm_migration *migration,
 			       const struct cdm_scratch *scratch)
 {
+	bool home = migration->nid == NUMA_NO_NODE;
+	nodemask_t ram;
 	const struct cdm_move move = {
 		.mm = migration->mm,
 		.from = NUMA_NO_NODE,
 		.nid = migration->nid,
+		.ram = home ? cdm_process_ram(migration->mm, &ram) : NULL,
 		.reason = MR_DEVICE,
 		.end_pfn = ULONG_MAX,
 	};
@@ -517,8 +547,9 @@ static int cdm_migrate(const struct cdm_migration *migration)
  * @mm: the address space; the caller holds a reference (mmget())
  * @start: first user address, page aligned
  * @size: bytes, a multiple of the page size
- * @nid: the node, a device node or one with RAM; NUMA_NO_NODE is RAM, for each
- *	folio the node nearest to where it is
+ * @nid: the node, a device node or one with RAM; NUMA_NO_NODE is RAM that
+ *	cpuset.mems of the process holds, for each folio the node nearest to where
+ *	it is
  * @status: NULL, or one entry a page: the node where the page is in the end,
  *	-ENOENT if there is none at the address, -EFAULT if nothing migratable
  *	is mapped there, -EBUSY if it could not be moved (pinned, say), -EACCES

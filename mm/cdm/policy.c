@@ -289,20 +289,19 @@ int __cdm_check_mems(const nodemask_t *mems)
 
 /*
  * Who has set a policy has said where its memory should be. Only one that binds to
- * both sides, the device and the RAM next to it, and asks for balancing between them,
- * leaves that open.
+ * both sides, the device and the RAM to come home to, and asks for balancing between
+ * them, leaves that open.
  */
-static bool cdm_policy_is_open(const struct mempolicy *pol, int nid)
+static bool cdm_policy_is_open(const struct mempolicy *pol, int nid, int home)
 {
 	return !pol || (pol->mode == MPOL_BIND &&
 			(pol->flags & MPOL_F_MORON) &&
 			node_isset(nid, pol->nodes) &&
-			node_isset(numa_nearest_node(nid, N_MEMORY),
-				   pol->nodes));
+			node_isset(home, pol->nodes));
 }
 
 /* There is no telling which thread has made use of a mapping. */
-static bool cdm_threads_are_open(struct mm_struct *mm, int nid)
+static bool cdm_threads_are_open(struct mm_struct *mm, int nid, int home)
 {
 	struct task_struct *owner, *thread;
 	bool open = true;
@@ -312,7 +311,8 @@ static bool cdm_threads_are_open(struct mm_struct *mm, int nid)
 	if (owner) {
 		for_each_thread(owner, thread) {
 			task_lock(thread);
-			open &= cdm_policy_is_open(thread->mempolicy, nid);
+			open &= cdm_policy_is_open(thread->mempolicy, nid,
+						   home);
 			task_unlock(thread);
 		}
 	}
@@ -320,8 +320,9 @@ static bool cdm_threads_are_open(struct mm_struct *mm, int nid)
 	return owner && open;
 }
 
-/* Do memory policies let balancing move @addr between RAM and device node @nid? */
-bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid)
+/* Do policies let balancing move @addr between device node @nid and RAM of @home? */
+bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
+			int home)
 {
 	struct mempolicy *pol;
 	pgoff_t ilx;
@@ -330,8 +331,8 @@ bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid)
 	mmap_assert_locked(vma->vm_mm);
 	pol = __get_vma_policy(vma, addr, &ilx);
 	if (!pol)
-		return cdm_threads_are_open(vma->vm_mm, nid);
-	open = cdm_policy_is_open(pol, nid);
+		return cdm_threads_are_open(vma->vm_mm, nid, home);
+	open = cdm_policy_is_open(pol, nid, home);
 	mpol_cond_put(pol);
 	return open;
 }

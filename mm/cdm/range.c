@@ -253,7 +253,7 @@ static bool cdm_range_wants(struct cdm_range *range, struct folio *folio)
 	if (nid != range->from)
 		return false;
 	if (range->to == NUMA_NO_NODE)
-		range->to = numa_nearest_node(nid, N_MEMORY);
+		range->to = cdm_home(nid, range->move->ram);
 	return true;
 }
 
@@ -333,6 +333,7 @@ static bool cdm_range_alloc(struct cdm_range *range)
 	struct cdm_blocks blocks = {
 		.nid = range->to,
 		.this_node = range->move->nid != NUMA_NO_NODE,
+		.ram = range->move->ram,
 		.nowait = range->move->nowait,
 		.cause = cdm_move_cause(range->move->reason),
 		.order = PMD_ORDER,

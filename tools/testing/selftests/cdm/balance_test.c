@@ -337,6 +337,63 @@ TEST_F_TIMEOUT(balance, a_cpuset_rules, CDM_TIMEOUT)
 	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
 }
 
+/* Enter a cpuset of one node of RAM and the device. */
+static int enter_cpuset(int ram, int dev)
+{
+	char mems[16];
+
+	snprintf(mems, sizeof(mems), "%d,%d", ram, dev);
+	return cdm_cgroup_create("cdm_balance") ?:
+	       cdm_cgroup_write("cdm_balance", "cpuset.mems", mems) ?:
+	       cdm_cgroup_enter("cdm_balance");
+}
+
+/* Whichever RAM a process may have, that is where its memory comes home to. */
+TEST_F_TIMEOUT(balance, home_is_in_the_cpuset, CDM_TIMEOUT)
+{
+	struct cdm_nodes rams = cdm_rams();
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	for (int i = 0; i < rams.nr; i++) {
+		char *addr;
+
+		ASSERT_EQ(0, enter_cpuset(rams.nid[i], self->dev));
+		addr = map_filled(SIZE);
+		EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+		EXPECT_TRUE(read_until(self->dev, addr, SIZE, FEW));
+		EXPECT_LE(PAGES - FEW, cdm_pages_on(addr, SIZE, rams.nid[i]));
+		EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+		ASSERT_EQ(0, cdm_cgroup_leave());
+		ASSERT_EQ(0, cdm_cgroup_remove("cdm_balance"));
+	}
+}
+
+/* If there is no room in it, RAM elsewhere is no substitute. */
+TEST_F_TIMEOUT(balance, home_is_nowhere_else, CDM_TIMEOUT)
+{
+	struct cdm_nodes rams = cdm_rams();
+	long full = cdm_vmstat("cdm_kept_full");
+	char *addr;
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	ASSERT_EQ(0, enter_cpuset(rams.nid[0], self->dev));
+	addr = map_filled(8 * SIZE);
+	ASSERT_TRUE(use_until(self->dev, addr, 8 * SIZE, 8 * PAGES));
+	ASSERT_EQ(0, cdm_leave_node(rams.nid[0], 1));
+	for (long ms = 0; ms < WAIT_MS; ms += 10) {
+		cdm_fault_in(addr, 8 * SIZE);
+		if (cdm_vmstat("cdm_kept_full") > full)
+			break;
+		sleep_ms(10);
+	}
+	EXPECT_LT(full, cdm_vmstat("cdm_kept_full"));
+	EXPECT_EQ(0, cdm_pages_on(addr, 8 * SIZE, rams.nid[1]));
+	EXPECT_EQ(0, cdm_wrong(addr, 8 * SIZE, SEED));
+	ASSERT_EQ(0, cdm_cgroup_leave());
+}
+
 TEST_F_TIMEOUT(balance, the_owner_may_refuse, CDM_TIMEOUT)
 {
 	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);

@@ -323,6 +323,29 @@ TEST_F(range, node_outside_cpuset)
 	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
 }
 
+/* What goes to RAM goes to that which the process may have. */
+TEST_F(range, home_is_in_the_cpuset)
+{
+	struct cdm_nodes rams = cdm_rams();
+	char *addr = cdm_map(SIZE), mems[64];
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	cdm_fill(addr, SIZE, SEED);
+	for (int i = 0; i < rams.nr; i++) {
+		ASSERT_EQ(0, cdm_migrate(addr, SIZE, self->dev, self->status));
+		snprintf(mems, sizeof(mems), "%d,%d", rams.nid[i], self->dev);
+		ASSERT_EQ(0, cdm_cgroup_create("cdm_range"));
+		ASSERT_EQ(0, cdm_cgroup_write("cdm_range", "cpuset.mems", mems));
+		ASSERT_EQ(0, cdm_cgroup_enter("cdm_range"));
+		EXPECT_EQ(0, cdm_migrate(addr, SIZE, -1, self->status));
+		EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, rams.nid[i]));
+		ASSERT_EQ(0, cdm_cgroup_leave());
+		ASSERT_EQ(0, cdm_cgroup_remove("cdm_range"));
+	}
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
 TEST_F(range, query)
 {
 	char *addr = cdm_map(SIZE);
