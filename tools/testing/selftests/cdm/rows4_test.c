@@ -202,6 +202,7 @@ static int busy_fn(struct cdm_child *child, void *arg)
 {
 	for (;;)
 		;
+	return 0;
 }
 
 /* Eviction does not reclaim RAM. If kswapd is late, who waits does it himself. */
