@@ -179,7 +179,7 @@ static bool kernel_gets_in(int nid)
 
 TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 {
-	struct cdm_load load = { .size = 320 * MIB };
+	struct cdm_load load = { .size = 448 * MIB };
 
 	ASSERT_EQ(0, cdm_leave_ram(256));
 	ASSERT_EQ(0, breach(&self->breach));
