@@ -226,14 +226,18 @@ static bool cdm_evict_stop(unsigned long deadline)
 }
 
 /*
- * Where reclaim evicts tenants of @nid to. It leaves some RAM to those who have
- * nothing to do with devices: a device that is too small is no concern of theirs.
+ * Some RAM is left to those who have nothing to do with devices: a device that is
+ * too small is no concern of theirs.
  */
+static bool cdm_ram_is_for_others(void)
+{
+	return cdm_ram_is_full(totalram_pages() / 64);
+}
+
+/* Where reclaim evicts tenants of @nid to. */
 int cdm_eviction_node(int nid)
 {
-	if (cdm_ram_is_full(totalram_pages() / 64))
-		return NUMA_NO_NODE;
-	return numa_nearest_node(nid, N_MEMORY);
+	return cdm_ram_is_for_others() ? NUMA_NO_NODE : cdm_home(nid, NULL);
 }
 
 static bool cdm_zone_is_low(struct zone *zone)
@@ -276,8 +280,7 @@ bool cdm_home_is_full(int home)
 {
 	nodemask_t nodes = nodemask_of_node(home);
 
-	return cdm_eviction_node(home) == NUMA_NO_NODE ||
-	       cdm_ram_is_low(home, &nodes);
+	return cdm_ram_is_for_others() || cdm_ram_is_low(home, &nodes);
 }
 
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,

@@ -90,8 +90,8 @@ static unsigned int cdm_count_small(struct list_head *folios)
 
 /*
  * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A node that is asked
- * for is taken and no other, RAM may fall back to more distant RAM, unless @ram
- * does not hold that. Neither invokes the OOM killer. Folios that do not move are put back.
+ * for is taken and no other, RAM may fall back to more distant RAM, of @ram unless
+ * NULL. Neither invokes the OOM killer. Folios that do not move are put back.
  *
  * Returns 0, the number of folios that did not move, or -ENOMEM.
  */
