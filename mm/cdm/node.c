@@ -23,16 +23,14 @@
  * @only: the node alone, for each cause: the address of a mask tells why an
  *	allocation asks for the node
  * @with_ram: the node and all RAM
- * @zones: those of the node that have had memory, ever
  *
  * An allocator keeps a pointer into a list from one look to the next, without a
- * lock, and counts on a zone there. So a zone that has been in the lists keeps its
- * place in them. While its node is closed, or it has no memory, its index is
- * greater than that of any zone, and everybody passes it over.
+ * lock, and counts on the zone that was there. So each zone of each possible node
+ * has its place in the lists for good. While its node is closed, or it has no
+ * memory, its index is greater than that of any zone, and everybody passes it over.
  */
 struct cdm_lists {
 	struct zonelist zonelists[MAX_ZONELISTS];
-	unsigned long zones;
 	nodemask_t only[CDM_NR_CAUSES];
 	nodemask_t with_ram;
 };
@@ -128,38 +126,21 @@ int cdm_nearest_node(int nid, const nodemask_t *nodes)
 
 static struct zoneref *cdm_add_zones(int nid, struct zoneref *ref)
 {
-	struct zone *zone;
+	bool usable = node_isset(nid, cdm_usable_nodes);
 	int i;
 
 	for (i = MAX_NR_ZONES - 1; i >= 0; i--) {
-		if (!test_bit(i, &cdm_lists[nid].zones))
-			continue;
-		zone = &NODE_DATA(nid)->node_zones[i];
+		struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+
+		WRITE_ONCE(ref->zone_idx, usable && populated_zone(zone) ?
+					  i : MAX_NR_ZONES);
 		WRITE_ONCE(ref->zone, zone);
-		WRITE_ONCE(ref->zone_idx,
-			   node_isset(nid, cdm_usable_nodes) &&
-			   populated_zone(zone) ? i : MAX_NR_ZONES);
 		ref++;
 	}
 	return ref;
 }
 
-static void cdm_note_zones(int nid)
-{
-	int i;
-
-	for (i = 0; i < MAX_NR_ZONES; i++) {
-		if (populated_zone(&NODE_DATA(nid)->node_zones[i]))
-			__set_bit(i, &cdm_lists[nid].zones);
-	}
-}
-
-static void cdm_end_zones(struct zoneref *ref)
-{
-	ref->zone = NULL;
-	ref->zone_idx = 0;
-}
-
+/* The end of a list is what has never been written to. */
 static void cdm_build_node(int nid)
 {
 	struct cdm_lists *lists = &cdm_lists[nid];
@@ -173,10 +154,7 @@ static void cdm_build_node(int nid)
 		ref = cdm_add_zones(next, ref);
 		node_clear(next, left);
 	}
-	cdm_end_zones(ref);
-
-	ref = lists->zonelists[ZONELIST_NOFALLBACK]._zonerefs;
-	cdm_end_zones(cdm_add_zones(nid, ref));
+	cdm_add_zones(nid, lists->zonelists[ZONELIST_NOFALLBACK]._zonerefs);
 
 	node_set(nid, with_ram);
 	lists->with_ram = with_ram;
@@ -222,8 +200,6 @@ void __cdm_build_zonelists(void)
 	int nid;
 
 	cdm_update_nodes();
-	for_each_node(nid)
-		cdm_note_zones(nid);
 	for_each_node(nid)
 		cdm_build_node(nid);
 }
