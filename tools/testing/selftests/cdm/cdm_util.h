@@ -856,65 +856,40 @@ static inline long cdm_node_hugepages_nr(int nid)
 }
 
 /*
- * The node's own huge page pool takes all of @nid but @mib MiB, or as much as it
- * can: it never falls back to other nodes, and needs no page faults, which are
- * dear on an emulated machine. What comes back from per-CPU lists meanwhile is
- * taken by the next round. Returns how many MiB are left, or -1.
+ * Leave @mib MiB free on @nid. The node's own huge page pool takes the rest:
+ * it never falls back to other nodes, and needs no page faults, which are dear
+ * on an emulated machine. What comes back from per-CPU lists meanwhile is taken
+ * by the next round; up to 64 MiB may be too scattered for huge pages.
  */
-static inline long cdm_fill_node(int nid, long mib)
+static inline int cdm_leave_node(int nid, long mib)
 {
+	long free = 0;
+
 	for (int i = 0; i < 4; i++) {
-		long free = cdm_node_meminfo(nid, "MemFree") / 1024;
 		long nr = cdm_node_hugepages_nr(nid);
 
+		free = cdm_node_meminfo(nid, "MemFree") / 1024;
 		if (free < mib + 4)
-			break;
+			return 0;
 		if (cdm_node_hugepages(nid, nr + (free - mib) / 2))
 			return -1;
 	}
-	return cdm_node_meminfo(nid, "MemFree") / 1024;
-}
-
-/* So many MiB of a node may be too scattered for huge pages. */
-#define CDM_SCATTERED	64
-
-/* Leave @mib MiB free on @nid. */
-static inline int cdm_leave_node(int nid, long mib)
-{
-	long free = cdm_fill_node(nid, mib);
-
-	if (free >= 0 && free <= mib + CDM_SCATTERED)
+	if (free <= mib + 64)
 		return 0;
 	fprintf(stderr, "# node %d: %ld MiB free, not %ld\n", nid, free, mib);
 	return -1;
 }
 
-/*
- * The same, @mib MiB on all RAM nodes together: what is too scattered on one is
- * made up for by the others.
- */
+/* As above, @mib MiB on all RAM nodes together. */
 static inline int cdm_leave_ram(long mib)
 {
 	struct cdm_nodes rams = cdm_rams();
-	long share = mib / rams.nr, total = 0;
 
 	cdm_drop_caches();
-	for (int pass = 0; pass < 2; pass++) {
-		if (pass)
-			share -= total - mib;
-		total = 0;
-		for (int i = 0; i < rams.nr; i++) {
-			long free = cdm_fill_node(rams.nid[i], share > 4 ? share : 4);
-
-			if (free < 0)
-				return -1;
-			total += free;
-		}
-		if (total <= mib + CDM_SCATTERED * rams.nr)
-			return 0;
-	}
-	fprintf(stderr, "# RAM: %ld MiB free, not %ld\n", total, mib);
-	return -1;
+	for (int i = 0; i < rams.nr; i++)
+		if (cdm_leave_node(rams.nid[i], mib / rams.nr))
+			return -1;
+	return 0;
 }
 
 /* cgroups */
