@@ -16,6 +16,7 @@
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/highmem.h>
+#include <linux/ktime.h>
 #include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -24,7 +25,6 @@
 #include <linux/page_owner.h>
 #include <linux/pagevec.h>
 #include <linux/rmap.h>
-#include <linux/sched/clock.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/swap.h>
@@ -962,7 +962,7 @@ static void cdm_step_done(struct cdm_range *range, enum cdm_step step)
 
 	if (likely(!range->timed))
 		return;
-	now = local_clock();
+	now = ktime_get_ns();
 	range->ns[step] = now - range->begun;
 	range->begun = now;
 }
@@ -999,7 +999,7 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 	bool found;
 
 	range->timed = trace_cdm_range_enabled();
-	range->begun = range->timed ? local_clock() : 0;
+	range->begun = range->timed ? ktime_get_ns() : 0;
 	cdm_range_isolate(range, status);
 	cdm_step_done(range, CDM_ISOLATE);
 	if (!range->nr)
@@ -1009,8 +1009,9 @@ static unsigned int cdm_range_move(struct cdm_range *range, int *status)
 	if (found)
 		cdm_range_exchange(range);
 	nr_moved = cdm_range_finish(range, status);
-	trace_cdm_range(range->start, range->nr, range->nr_pages, nr_moved,
-			range->from, range->to, range->ns);
+	if (unlikely(range->timed))
+		trace_cdm_range(range->start, range->nr, range->nr_pages,
+				nr_moved, range->from, range->to, range->ns);
 	return nr_moved;
 }
 
