@@ -7,6 +7,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 TABLE=$TOP/Documentation/mm/cdm/fence.rst
+# Programs that are no matter of the fence.
+OTHERS='^(accel|balance|exact|owner)'
 
 logs() {
 	local t
@@ -24,7 +26,7 @@ complete() {
 	local p
 	for p in "$BUILD"/selftests/*_test; do
 		p=${p##*/}
-		[[ $p != accel* && $p != owner_test && $p != balance_test ]] || continue
+		[[ ! $p =~ $OTHERS ]] || continue
 		grep -q "^#cdm begin $p\$" "$1" || [[ $p == workload_test && $1 == *-two.ktap ]] ||
 			[[ $2 == base && $(row_cases "$p") == 0 ]] || return 1
 	done
@@ -37,7 +39,7 @@ row_cases() {
 fenced=$(logs default single two plain)
 unfenced=$(logs base single)
 # shellcheck disable=SC2086
-new=$(python3 "$TOOLS/fence.py" $fenced -- $unfenced)
+new=$(python3 "$TOOLS/fence.py" "$OTHERS" $fenced -- $unfenced)
 if [[ ${1:-} == --check ]]; then
 	diff -u "$TABLE" - <<<"$new"
 else

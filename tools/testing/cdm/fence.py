@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Write the table of the fence from the results of a run.
 
-usage: fence.py HERE... -- BASE... > Documentation/mm/cdm/fence.rst
+usage: fence.py OTHERS HERE... -- BASE... > Documentation/mm/cdm/fence.rst
 
-HERE and BASE are the logs of selftest.sh with and without a fence. Which row
-of the contract a test is for, its name says, or for tests that an unfenced
-kernel passes as well, the list below.
+HERE and BASE are the logs of selftest.sh with and without a fence; programs
+whose name matches OTHERS are no matter of the fence. Which row of the contract
+a test is for, its name says, or for tests that an unfenced kernel passes as
+well, the list below.
 """
 import re
 import sys
@@ -89,14 +90,14 @@ leads there.
 """
 
 
-def results(logs):
+def results(others, logs):
     """The verdicts of each test over all logs, skips left out."""
     verdicts = {}
     for log in logs:
         with open(log, "rb") as stream:
             for name, lines, status in ktap.split(stream):
-                if name.startswith(("accel", "balance", "exact", "owner")):
-                    continue  # no matter of the fence
+                if re.match(others, name):
+                    continue
                 report = ktap.Report("", False)
                 ktap.program(lines, name, status, report)
                 for verdict, case, _ in report.results:
@@ -156,7 +157,8 @@ def section(heading, tests, fenced, unfenced):
 
 def main():
     split = sys.argv.index("--")
-    fenced, unfenced = results(sys.argv[1:split]), results(sys.argv[split + 1:])
+    fenced = results(sys.argv[1], sys.argv[2:split])
+    unfenced = results(sys.argv[1], sys.argv[split + 1:])
     print(HEADER.rstrip().replace("=" * 30, "=" * 31))
     for row, title in ROWS:
         tests = [t for t in fenced if row_of(t) == row]
