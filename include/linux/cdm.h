@@ -48,8 +48,8 @@ bool __cdm_redirect(struct alloc_context *ac, gfp_t gfp, nodemask_t *nodemask);
 struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       struct mempolicy *pol, pgoff_t ilx, int nid,
 			       nodemask_t *nodemask);
-void __cdm_note_pages(struct page *page, unsigned long nr_pages,
-		      const nodemask_t *nodemask);
+struct page *__cdm_note_pages(struct page *page, unsigned int order,
+			      const nodemask_t *nodemask);
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason);
 int __cdm_copy_folio(struct folio *dst, struct folio *src);
@@ -182,12 +182,16 @@ static inline bool cdm_redirect(struct alloc_context *ac, gfp_t gfp,
 	return cdm_enabled() && nodemask && __cdm_redirect(ac, gfp, nodemask);
 }
 
-/* Keep record of pages of a device node; only a nodemask can have named it. */
-static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
-				  const nodemask_t *nodemask)
+/*
+ * Keep record of pages of a device node; only a nodemask can have named it. NULL
+ * if the node has been closed meanwhile: then they are free again.
+ */
+static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
+					  const nodemask_t *nodemask)
 {
 	if (cdm_enabled() && page && nodemask)
-		__cdm_note_pages(page, nr_pages, nodemask);
+		return __cdm_note_pages(page, order, nodemask);
+	return page;
 }
 
 /* Where to reclaim RAM first, so that tenants of @nid can be evicted. */
@@ -581,9 +585,10 @@ static inline struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 	return NULL;
 }
 
-static inline void cdm_note_pages(struct page *page, unsigned long nr_pages,
-				  const nodemask_t *nodemask)
+static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
+					  const nodemask_t *nodemask)
 {
+	return page;
 }
 
 static inline void cdm_note_move(struct folio *src, struct folio *dst,

@@ -126,6 +126,27 @@ static struct page *cdm_alloc_bound(gfp_t gfp, unsigned int order, int nid,
 	return page;
 }
 
+/* The nodes of @pol that an allocation for a VMA can have are not all closed. */
+static bool cdm_policy_is_usable(const struct mempolicy *pol, pgoff_t ilx)
+{
+	return ilx != NO_INTERLEAVE_INDEX &&
+	       nodes_intersects(pol->nodes, cdm_usable_nodes);
+}
+
+static struct page *cdm_alloc_named(gfp_t gfp, unsigned int order,
+				    struct mempolicy *pol, int nid,
+				    nodemask_t *nodemask)
+{
+	if (nodemask && pol->mode == MPOL_BIND)
+		return cdm_alloc_bound(gfp, order, nid, nodemask);
+	if (nodemask)
+		return cdm_alloc_preferred(gfp, order, nid, nodemask);
+	if (!cdm_node(nid) || !cdm_has_weight(pol, nid))
+		return __alloc_pages_noprof(gfp, order, nid, NULL);
+	return cdm_alloc_preferred(gfp, order, nid,
+				   cdm_node_only(nid, CDM_BY_POLICY));
+}
+
 /*
  * Allocate under @pol, which names a device node. @nid and @nodemask are what
  * the mode of the policy makes of it, with a nodemask for MPOL_BIND and
@@ -140,30 +161,37 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       struct mempolicy *pol, pgoff_t ilx, int nid,
 			       nodemask_t *nodemask)
 {
-	if (ilx == NO_INTERLEAVE_INDEX ||
-	    !nodes_intersects(pol->nodes, cdm_usable_nodes)) {
-		nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
-		return __alloc_pages_noprof(gfp, order, nid, nodemask);
+	struct page *page;
+
+	if (cdm_policy_is_usable(pol, ilx)) {
+		page = cdm_alloc_named(gfp, order, pol, nid, nodemask);
+		/* Was it emptied meanwhile? Then go on as below. */
+		if (page || cdm_policy_is_usable(pol, ilx))
+			return page;
 	}
-	if (nodemask && pol->mode == MPOL_BIND)
-		return cdm_alloc_bound(gfp, order, nid, nodemask);
-	if (nodemask)
-		return cdm_alloc_preferred(gfp, order, nid, nodemask);
-	if (!cdm_node(nid) || !cdm_has_weight(pol, nid))
-		return __alloc_pages_noprof(gfp, order, nid, NULL);
-	return cdm_alloc_preferred(gfp, order, nid,
-				   cdm_node_only(nid, CDM_BY_POLICY));
+	nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
+	return __alloc_pages_noprof(gfp, order, nid, nodemask);
 }
 
-/* After an allocation that the ordinary lists could not serve. */
-void __cdm_note_pages(struct page *page, unsigned long nr_pages,
-		      const nodemask_t *nodemask)
+/*
+ * After an allocation that the ordinary lists could not serve. Who has waited for
+ * memory may have picked a zone before its node was closed.
+ */
+struct page *__cdm_note_pages(struct page *page, unsigned int order,
+			      const nodemask_t *nodemask)
 {
 	int nid = page_to_nid(page);
 
-	if (cdm_node(nid))
-		cdm_note_alloc(page_to_pfn(page), nr_pages, nid,
-			       cdm_mask_cause(nodemask));
+	if (!cdm_node(nid))
+		return page;
+	smp_mb();	/* pairs with the one in cdm_node_close() */
+	if (unlikely(!node_isset(nid, cdm_usable_nodes))) {
+		__free_pages(page, order);
+		return NULL;
+	}
+	cdm_note_alloc(page_to_pfn(page), 1UL << order, nid,
+		       cdm_mask_cause(nodemask));
+	return page;
 }
 
 /*

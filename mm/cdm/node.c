@@ -27,7 +27,8 @@
  * An allocator keeps a pointer into a list from one look to the next, without a
  * lock, and counts on the zone that was there. So each zone of each possible node
  * has its place in the lists for good. While its node is closed, or it has no
- * memory, its index is greater than that of any zone, and everybody passes it over.
+ * memory, its index is greater than that of any zone, and who looks for one passes
+ * it over. Who had found it before is seen off by __cdm_note_pages().
  */
 struct cdm_lists {
 	struct zonelist zonelists[MAX_ZONELISTS];
@@ -239,7 +240,7 @@ int cdm_node_add(int nid)
 		return -ENOTEMPTY;
 	}
 	node_set(nid, cdm_nodes);
-	/* Else they are up to date, and a node without memory is in none. */
+	/* Else they are up to date: nobody can pick a zone without memory. */
 	if (!cdm_enabled())
 		__cdm_build_zonelists();
 	mem_hotplug_done();
@@ -268,7 +269,7 @@ static void cdm_rebuild(void)
 }
 
 /*
- * Let no new tenant in: the node leaves the zonelists, and policies that name
+ * Let no new tenant in: its zones are picked no more, and policies that name
  * nothing else act as if there were none. Nothing is forgotten, so that
  * cdm_node_open() restores everything.
  */
@@ -277,6 +278,11 @@ void cdm_node_close(int nid)
 	mem_hotplug_begin();
 	node_set(nid, cdm_closing_nodes);
 	cdm_rebuild();
+	/*
+	 * Who has picked a zone before either finds the node closed, and gives the
+	 * page back, or has a page by now that whoever looks for pages can see.
+	 */
+	smp_mb();	/* pairs with the one in __cdm_note_pages() */
 }
 
 void cdm_node_open(int nid)

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <numaif.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -838,6 +839,41 @@ static inline char *cdm_load_start(struct cdm_child *child,
 	return addr == LONG_MIN ? NULL : (char *)addr;
 }
 
+/* A thread that gets memory bound to a node and frees it, again and again. */
+struct cdm_faulter {
+	char *addr;
+	size_t size;
+	bool stop;
+	pthread_t thread;
+};
+
+static inline void *cdm_faulter_fn(void *arg)
+{
+	struct cdm_faulter *faulter = arg;
+
+	while (!__atomic_load_n(&faulter->stop, __ATOMIC_ACQUIRE)) {
+		cdm_touch(faulter->addr, faulter->size);
+		madvise(faulter->addr, faulter->size, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+static inline int cdm_faulter_start(struct cdm_faulter *faulter, int nid,
+				    size_t size)
+{
+	faulter->addr = cdm_map(size);
+	faulter->size = size;
+	faulter->stop = false;
+	return cdm_mbind(faulter->addr, size, MPOL_BIND, 1UL << nid, 0) ?:
+	       pthread_create(&faulter->thread, NULL, cdm_faulter_fn, faulter);
+}
+
+static inline void cdm_faulter_stop(struct cdm_faulter *faulter)
+{
+	__atomic_store_n(&faulter->stop, true, __ATOMIC_RELEASE);
+	pthread_join(faulter->thread, NULL);
+}
+
 /* Pressure */
 
 static inline int cdm_node_hugepages(int nid, long nr)
@@ -855,26 +891,35 @@ static inline long cdm_node_hugepages_nr(int nid)
 	return cdm_node_meminfo(nid, "HugePages_Total");
 }
 
+/* Up to so many MiB of a node may be too scattered for huge pages. */
+#define CDM_SCATTERED	64
+
 /*
  * Leave @mib MiB free on @nid. The node's own huge page pool takes the rest:
  * it never falls back to other nodes, and needs no page faults, which are dear
- * on an emulated machine. What comes back from per-CPU lists meanwhile is taken
- * by the next round; up to 64 MiB may be too scattered for huge pages.
+ * on an emulated machine. What comes back from per-CPU lists meanwhile, or is
+ * brought together, is taken by the next round.
  */
 static inline int cdm_leave_node(int nid, long mib)
 {
+	char compact[64];
 	long free = 0;
 
-	for (int i = 0; i < 4; i++) {
+	snprintf(compact, sizeof(compact),
+		 "/sys/devices/system/node/node%d/compact", nid);
+	for (int i = 0; i < 6; i++) {
 		long nr = cdm_node_hugepages_nr(nid);
 
 		free = cdm_node_meminfo(nid, "MemFree") / 1024;
 		if (free < mib + 4)
 			return 0;
+		if (i > 2 && free > mib + CDM_SCATTERED)
+			cdm_write(compact, "1");
 		if (cdm_node_hugepages(nid, nr + (free - mib) / 2))
 			return -1;
 	}
-	if (free <= mib + 64)
+	free = cdm_node_meminfo(nid, "MemFree") / 1024;
+	if (free <= mib + CDM_SCATTERED)
 		return 0;
 	fprintf(stderr, "# node %d: %ld MiB free, not %ld\n", nid, free, mib);
 	return -1;

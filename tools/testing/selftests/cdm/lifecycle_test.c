@@ -3,7 +3,6 @@
  * The life of a device node: registration, its zone, and the way home of
  * everything on it when it goes.
  */
-#include <pthread.h>
 
 #include "cdm_util.h"
 
@@ -464,23 +463,6 @@ TEST_F_TIMEOUT(life, hotplug_and_fault_storm, CDM_TIMEOUT)
 	}
 }
 
-struct faulter {
-	char *addr;
-	bool stop;
-};
-
-/* Allocates on the node, or where its policy leads while the node is closed. */
-static void *faulter_fn(void *arg)
-{
-	struct faulter *faulter = arg;
-
-	while (!__atomic_load_n(&faulter->stop, __ATOMIC_ACQUIRE)) {
-		cdm_touch(faulter->addr, 16 * PAGE);
-		madvise(faulter->addr, 16 * PAGE, MADV_DONTNEED);
-	}
-	return NULL;
-}
-
 /*
  * The lists of zones change between a look at them and the next. Somebody who is
  * pinned keeps the node, so that it is closed and opened often.
@@ -490,25 +472,19 @@ TEST_F_TIMEOUT(life, closed_often_under_allocation, CDM_TIMEOUT)
 	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	char *addr = cdm_map_on(self->dev, PAGE, SEED);
 	__u64 pin = (uintptr_t)addr;
-	struct faulter faulter[3] = {};
+	struct cdm_faulter faulter[3];
 	long until = time(NULL) + 60;
-	pthread_t thread[3];
+	int nr;
 
 	ASSERT_NE(NULL, addr);
 	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_PIN, &pin));
-	for (int i = 0; i < 3; i++) {
-		faulter[i].addr = cdm_map(16 * PAGE);
-		ASSERT_EQ(0, cdm_mbind(faulter[i].addr, 16 * PAGE, MPOL_BIND,
-				       1UL << self->dev, 0));
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, faulter_fn,
-					    &faulter[i]));
-	}
-	for (int i = 0; i < 300 && time(NULL) < until; i++)
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], self->dev, 16 * PAGE));
+	for (nr = 0; nr < 300 && time(NULL) < until; nr++)
 		EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 1, NULL));
-	for (int i = 0; i < 3; i++) {
-		__atomic_store_n(&faulter[i].stop, true, __ATOMIC_RELEASE);
-		pthread_join(thread[i], NULL);
-	}
+	for (int i = 0; i < 3; i++)
+		cdm_faulter_stop(&faulter[i]);
+	EXPECT_LT(30, nr);
 	close(fd);
 	EXPECT_EQ(0, cdm_wrong(addr, PAGE, SEED));
 	expect_usable(_metadata, self->dev, self->total);

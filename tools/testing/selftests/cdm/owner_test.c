@@ -1092,6 +1092,35 @@ TEST_F_TIMEOUT(owner, migrate_async, CDM_TIMEOUT)
 	}
 }
 
+/*
+ * Whoever does the work, what goes to RAM goes to that which the process may have,
+ * though there is room elsewhere.
+ */
+TEST_F_TIMEOUT(owner, migrate_async_in_the_cpuset, CDM_TIMEOUT)
+{
+	struct cdm_nodes rams = cdm_rams();
+	int home = rams.nid[rams.nr - 1];
+	size_t size = 160 * MIB;
+	char *addr, mems[16];
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	addr = cdm_map_on(self->dev, size, SEED);
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_swap_on(256));
+	snprintf(mems, sizeof(mems), "%d,%d", home, self->dev);
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_owner"));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_owner", "cpuset.mems", mems));
+	ASSERT_EQ(0, cdm_leave_node(home, 32));
+	ASSERT_EQ(0, cdm_cgroup_enter("cdm_owner"));
+	EXPECT_LE(0, migrate_async(addr, size, CDM_TEST_NID_RAM, false));
+	ASSERT_EQ(0, cdm_cgroup_leave());
+	EXPECT_GT((long)(size / PAGE), cdm_pages_on(addr, size, self->dev));
+	EXPECT_LT(0, cdm_pages_on(addr, size, home));
+	EXPECT_EQ(0, cdm_pages_on(addr, size, cdm_ram(0)));
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+}
+
 TEST_F(owner, migrate_async_past_a_pin)
 {
 	char *addr = cdm_map(SIZE);
@@ -1518,6 +1547,38 @@ TEST_F_TIMEOUT(owner, suspend_and_a_bound_task, CDM_TIMEOUT)
 	ASSERT_NE(NULL, addr);
 	spread = cdm_spread_of(self->child[2].pid, addr, SIZE);
 	EXPECT_EQ(PAGES, spread.on[self->dev]);
+}
+
+static long pages_in_use(int nid)
+{
+	return cdm_audit(nid, "total") - free_pages(nid);
+}
+
+/* Of those that wait for memory, nobody gets in after the node was closed. */
+TEST_F_TIMEOUT(owner, suspend_under_pressure, CDM_TIMEOUT)
+{
+	long nr = cdm_node_meminfo(self->dev, "MemFree") / 1024 / 2 - 4;
+	struct cdm_faulter faulter[3];
+
+	ASSERT_EQ(0, take(self->fd, self->dev, 9, nr, NULL));
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], self->dev, 8 * MIB));
+	for (int i = 0; i < 50; i++) {
+		usleep(10000 + i % 10 * 3000);
+		ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+		/* For a moment somebody may have one, who then sees his mistake. */
+		for (int j = 0; j < 10; j++, usleep(1000)) {
+			if (pages_in_use(self->dev) == nr * BLOCK_PAGES)
+				continue;
+			usleep(1000);
+			EXPECT_EQ(nr * BLOCK_PAGES, pages_in_use(self->dev));
+		}
+		ASSERT_EQ(0, resume(self->dev));
+	}
+	for (int i = 0; i < 3; i++)
+		cdm_faulter_stop(&faulter[i]);
+	EXPECT_EQ(0, give_back(self->fd));
+	expect_usable(_metadata, self->fd, self->dev);
 }
 
 /* What the owner holds stays, for it to save. */
