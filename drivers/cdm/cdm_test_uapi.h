@@ -12,7 +12,7 @@
 #define CDM_TEST_DEVICE		"/dev/cdm_test"
 #define CDM_TEST_MAX_RANGES	16
 
-/* In cdm_test_migrate.nid and cdm_test_compute.nid: the nearest RAM node. */
+/* In cdm_test_migrate.nid and cdm_test_compute.nid: the nearest RAM of cpuset.mems. */
 #define CDM_TEST_NID_RAM	(-1)
 /* In cdm_test_compute.nid: do not migrate, compute where the data is. */
 #define CDM_TEST_NID_STAY	(-2)

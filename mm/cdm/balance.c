@@ -50,6 +50,7 @@ struct cdm_case {
 	struct mm_struct *mm;		/* with a reference to the users */
 	unsigned long start;
 	int home;			/* where it goes in RAM, and nowhere else */
+	bool full;			/* but there is no room there */
 	bool whole;
 	s64 use;			/* of what wants to go to the device */
 	DECLARE_BITMAP(resident, CDM_NR_GROUPS);
@@ -222,6 +223,17 @@ static bool cdm_case_permits(const struct cdm_case *c, unsigned long start)
 	return true;
 }
 
+static void cdm_case_find_home(struct cdm_case *c)
+{
+	int nid = c->turn->book->nid;
+	nodemask_t mask, *ram = cdm_process_ram(c->mm, &mask);
+
+	c->home = cdm_roomy_home(nid, ram);
+	c->full = c->home == NUMA_NO_NODE;
+	if (c->full)
+		c->home = cdm_home(nid, ram);
+}
+
 /*
  * Look at where it is, and what speaks against moving it. Returns false if what is
  * recorded is not what is there: then it is put right, and judged the next time.
@@ -233,9 +245,8 @@ static bool cdm_case_survey(struct cdm_case *c)
 	struct cdm_book *book = c->turn->book;
 	struct cdm_record *record;
 	unsigned int group;
-	nodemask_t ram;
 
-	c->home = cdm_home(book->nid, cdm_process_ram(c->mm, &ram));
+	cdm_case_find_home(c);
 	cdm_walk(c->mm, c->start, CDM_RECORD_SIZE / PAGE_SIZE, status,
 		 cdm_visit_survey, &survey);
 	mmap_read_lock(c->mm);
@@ -357,7 +368,7 @@ static enum cdm_verdict cdm_case_obstacle(struct cdm_case *c,
 			       side == CDM_ON_DEVICE))
 		return CDM_STAY_VETO;
 	/* A device that is too small is no concern of those in RAM. */
-	if (side == CDM_IN_RAM && cdm_home_is_full(c->home))
+	if (side == CDM_IN_RAM && c->full)
 		return CDM_STAY_FULL;
 	return 0;
 }
@@ -432,13 +443,14 @@ static s64 cdm_resident_use(const struct cdm_record *record)
 
 /*
  * Of the records without news for longest, the one whose pages on the device are
- * used least, if that is less than half of @use; but for that at @start of @mm.
+ * used least, if that is less than half of what @c is; but for that of @c.
  */
 static struct cdm_record *cdm_least_used(struct cdm_book *book,
 					 const struct cdm_case *c)
 {
 	struct cdm_record *record, *least = NULL;
 	s64 use, least_use = c->use / 2;
+	u32 now = cdm_now();
 	unsigned int nr = 0;
 
 	lockdep_assert_held(&book->lock);
@@ -446,6 +458,7 @@ static struct cdm_record *cdm_least_used(struct cdm_book *book,
 		if (nr++ == CDM_SEARCH)
 			break;
 		if (bitmap_empty(record->resident, CDM_NR_GROUPS) ||
+		    now - record->asked < CDM_ASK_AGAIN ||
 		    (record->key.mm == c->mm && record->key.start == c->start))
 			continue;
 		cdm_record_fade(record);
@@ -470,8 +483,7 @@ static bool cdm_make_way(const struct cdm_case *newcomer)
 	spin_lock(&book->lock);
 	record = cdm_least_used(book, newcomer);
 	if (record) {
-		/* Should it not move, it is not asked again. */
-		bitmap_zero(record->resident, CDM_NR_GROUPS);
+		record->asked = cdm_now();
 		opened = cdm_case_open(&c, turn, record);
 	}
 	spin_unlock(&book->lock);

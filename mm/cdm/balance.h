@@ -40,6 +40,9 @@
 /* A device's worker looks at what is new so often, in ms. */
 #define CDM_PERIOD		100
 
+/* Who was asked to make room, and may not have done so, is left alone for as long. */
+#define CDM_ASK_AGAIN		80
+
 /* After so many periods old evidence counts half. */
 #define CDM_HALF_LIFE		80
 
@@ -99,6 +102,7 @@ struct cdm_evidence {
  * @strays: groups of which some is there and some elsewhere
  * @fetched: when strays were last fetched, in periods
  * @hinted: groups on which CPUs fault
+ * @asked: when it was last asked to make room, in periods
  * @whole: it is one huge page: the first group's evidence is that of all
  * @groups: evidence
  */
@@ -117,6 +121,7 @@ struct cdm_record {
 	DECLARE_BITMAP(resident, CDM_NR_GROUPS);
 	DECLARE_BITMAP(strays, CDM_NR_GROUPS);
 	DECLARE_BITMAP(hinted, CDM_NR_GROUPS);
+	u32 asked;
 	bool whole;
 	struct cdm_evidence groups[CDM_NR_GROUPS];
 };

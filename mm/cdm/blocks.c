@@ -33,6 +33,19 @@ static struct page *cdm_block_alloc(const struct cdm_blocks *blocks,
 	return __alloc_pages_noprof(gfp, order, blocks->nid, mask);
 }
 
+/* For what @move takes to @nid. */
+struct cdm_blocks cdm_move_blocks(const struct cdm_move *move, int nid)
+{
+	return (struct cdm_blocks) {
+		.nid = nid,
+		.this_node = move->nid != NUMA_NO_NODE,
+		.ram = move->ram,
+		.nowait = move->nowait,
+		.cause = cdm_move_cause(move->reason),
+		.order = PMD_ORDER,
+	};
+}
+
 /* A large folio, or NULL. */
 struct folio *cdm_blocks_folio(const struct cdm_blocks *blocks,
 			       unsigned int order)

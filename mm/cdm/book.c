@@ -140,6 +140,7 @@ static struct cdm_record *cdm_record_add(struct cdm_book *book,
 	record->key.start = ALIGN_DOWN(addr, CDM_RECORD_SIZE);
 	/* All fade at the same time, so that they can be compared. */
 	record->faded = rounddown(cdm_now(), CDM_HALF_LIFE);
+	record->asked = cdm_now() - CDM_ASK_AGAIN;
 	INIT_LIST_HEAD(&record->news);
 	if (rhashtable_insert_fast(&book->table, &record->node,
 				   cdm_book_params)) {

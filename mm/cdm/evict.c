@@ -275,17 +275,35 @@ int __cdm_full_ram_node(int nid)
 	return home;
 }
 
-/* Would what comes to @home have to be made room for there? */
-bool cdm_home_is_full(int home)
+/*
+ * The RAM, of @ram unless NULL, that is nearest to @nid and where what comes home
+ * need not be made room for. Or NUMA_NO_NODE.
+ */
+int cdm_roomy_home(int nid, const nodemask_t *ram)
 {
-	nodemask_t nodes = nodemask_of_node(home);
+	nodemask_t left = *(ram ?: &node_states[N_MEMORY]);
+	int home;
 
-	return cdm_ram_is_for_others() || cdm_ram_is_low(home, &nodes);
+	if (cdm_ram_is_for_others())
+		return NUMA_NO_NODE;
+	while ((home = cdm_home(nid, &left)) != NUMA_NO_NODE) {
+		nodemask_t only = nodemask_of_node(home);
+
+		if (!cdm_ram_is_low(home, &only))
+			break;
+		node_clear(home, left);
+	}
+	return home;
 }
 
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 			 unsigned int *nr_moved)
 {
+	const struct cdm_move move = {
+		.nid = NUMA_NO_NODE,
+		.reason = reason,
+	};
+
 	*nr_moved = 0;
 	if (list_empty(folios))
 		return 0;
@@ -293,7 +311,7 @@ static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 		putback_movable_pages(folios);
 		return -ENOMEM;
 	}
-	return cdm_migrate_folios(folios, NUMA_NO_NODE, NULL, reason, nr_moved);
+	return cdm_migrate_folios(folios, &move, nr_moved);
 }
 
 /*

@@ -104,6 +104,22 @@ bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
 /* Pages that are handled at a time, within a page table. */
 #define CDM_BATCH	512UL
 
+/*
+ * Where what is simple goes, and why; NUMA_NO_NODE is RAM, of which @ram, unless
+ * NULL, says what may be taken. Only from node @from, or for NUMA_NO_NODE from any,
+ * and only page frames from @pfn to @end_pfn.
+ */
+struct cdm_move {
+	struct mm_struct *mm;
+	bool nowait;		/* do not reclaim for the sake of it */
+	int from;
+	int nid;
+	nodemask_t *ram;
+	enum migrate_reason reason;
+	unsigned long pfn;
+	unsigned long end_pfn;
+};
+
 /* What a walk of user memory finds at one address, with the PTL held. */
 typedef void (*cdm_visit_fn)(struct folio *folio, unsigned int nr_pages,
 			     int *status, void *data);
@@ -113,8 +129,8 @@ void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
 	      int *status, cdm_visit_fn visit, void *data);
 int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 		    unsigned long size);
-int cdm_migrate_folios(struct list_head *folios, int nid, nodemask_t *ram,
-		       enum migrate_reason reason, unsigned int *nr_moved);
+int cdm_migrate_folios(struct list_head *folios, const struct cdm_move *move,
+		       unsigned int *nr_moved);
 
 bool cdm_in_place(int node, int nid);
 
@@ -132,6 +148,7 @@ struct cdm_blocks {
 };
 
 /* blocks.c */
+struct cdm_blocks cdm_move_blocks(const struct cdm_move *move, int nid);
 struct folio *cdm_blocks_folio(const struct cdm_blocks *blocks,
 			       unsigned int order);
 bool cdm_blocks_refill(struct cdm_blocks *blocks);
@@ -186,22 +203,6 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
 	return min(nr_pages, CDM_BATCH - (addr >> PAGE_SHIFT) % CDM_BATCH);
 }
 
-/*
- * Where what is simple goes, and why; NUMA_NO_NODE is RAM, of which @ram, unless
- * NULL, says what may be taken. Only from node @from, or for NUMA_NO_NODE from any,
- * and only page frames from @pfn to @end_pfn.
- */
-struct cdm_move {
-	struct mm_struct *mm;
-	bool nowait;		/* do not reclaim for the sake of it */
-	int from;
-	int nid;
-	nodemask_t *ram;
-	enum migrate_reason reason;
-	unsigned long pfn;
-	unsigned long end_pfn;
-};
-
 /* migrate.c */
 int cdm_home(int nid, const nodemask_t *ram);
 nodemask_t *cdm_process_ram(struct mm_struct *mm, nodemask_t *ram);
@@ -230,7 +231,7 @@ struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned long *nr_used,
 		    unsigned int *nr_moved);
-bool cdm_home_is_full(int home);
+int cdm_roomy_home(int nid, const nodemask_t *ram);
 int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(const struct range *range, unsigned long deadline,

@@ -28,11 +28,9 @@
 #include "../internal.h"
 #include "internal.h"
 
-/* Memory for the folios of a list; NUMA_NO_NODE is RAM, of @ram unless NULL. */
+/* Memory for the folios of a list. */
 struct cdm_targets {
-	int nid;
-	nodemask_t *ram;
-	enum migrate_reason reason;
+	const struct cdm_move *move;
 	struct cdm_blocks blocks;
 };
 
@@ -42,18 +40,18 @@ int cdm_home(int nid, const nodemask_t *ram)
 	return cdm_nearest_node(nid, ram ?: &node_states[N_MEMORY]);
 }
 
-static struct folio *cdm_alloc_other(const struct cdm_targets *targets,
+static struct folio *cdm_alloc_other(const struct cdm_move *move,
 				     struct folio *src, int nid)
 {
 	struct migration_target_control mtc = {
 		.nid = nid,
-		.nmask = targets->ram,
+		.nmask = move->ram,
 		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 			    __GFP_RETRY_MAYFAIL,
-		.reason = targets->reason,
+		.reason = move->reason,
 	};
 
-	if (targets->nid != NUMA_NO_NODE)
+	if (move->nid != NUMA_NO_NODE)
 		mtc.gfp_mask |= __GFP_THISNODE;
 	return alloc_migration_target(src, (unsigned long)&mtc);
 }
@@ -65,17 +63,22 @@ static struct folio *cdm_alloc_other(const struct cdm_targets *targets,
 static struct folio *cdm_alloc_target(struct folio *src, unsigned long private)
 {
 	struct cdm_targets *targets = (void *)private;
-	int nid = targets->nid;
+	const struct cdm_move *move = targets->move;
+	struct cdm_blocks *blocks = &targets->blocks;
+	int nid = move->nid;
 
 	if (nid == NUMA_NO_NODE)
-		nid = cdm_home(folio_nid(src), targets->ram);
-	if (targets->blocks.nid == NUMA_NO_NODE)
-		targets->blocks.nid = nid;
-	if (!folio_test_large(src) && nid == targets->blocks.nid)
-		return cdm_blocks_page(&targets->blocks);
-	if (cdm_node(nid) && !folio_test_hugetlb(src))
-		return cdm_blocks_folio(&targets->blocks, folio_order(src));
-	return cdm_alloc_other(targets, src, nid);
+		nid = cdm_home(folio_nid(src), move->ram);
+	if (blocks->nid == NUMA_NO_NODE)
+		blocks->nid = nid;
+	if (folio_test_hugetlb(src) || nid != blocks->nid)
+		return cdm_alloc_other(move, src, nid);
+	if (!folio_test_large(src))
+		return cdm_blocks_page(blocks);
+	/* These do not reclaim for the sake of a large folio. */
+	if (cdm_node(nid) || move->nowait)
+		return cdm_blocks_folio(blocks, folio_order(src));
+	return cdm_alloc_other(move, src, nid);
 }
 
 static unsigned int cdm_count_small(struct list_head *folios)
@@ -89,26 +92,18 @@ static unsigned int cdm_count_small(struct list_head *folios)
 }
 
 /*
- * Move isolated folios to node @nid; NUMA_NO_NODE is RAM. A node that is asked
- * for is taken and no other, RAM may fall back to more distant RAM, of @ram unless
- * NULL. Neither invokes the OOM killer. Folios that do not move are put back.
+ * Move isolated folios to the node of @move. A node that is asked for is taken and
+ * no other, RAM may fall back to more distant RAM. Neither invokes the OOM killer.
+ * Folios that do not move are put back.
  *
  * Returns 0, the number of folios that did not move, or -ENOMEM.
  */
-int cdm_migrate_folios(struct list_head *folios, int nid, nodemask_t *ram,
-		       enum migrate_reason reason, unsigned int *nr_moved)
+int cdm_migrate_folios(struct list_head *folios, const struct cdm_move *move,
+		       unsigned int *nr_moved)
 {
 	struct cdm_targets targets = {
-		.nid = nid,
-		.ram = ram,
-		.reason = reason,
-		.blocks = {
-			.nid = nid,
-			.this_node = nid != NUMA_NO_NODE,
-			.ram = ram,
-			.cause = cdm_move_cause(reason),
-			.order = PMD_ORDER,
-		},
+		.move = move,
+		.blocks = cdm_move_blocks(move, move->nid),
 	};
 	int ret;
 
@@ -118,7 +113,7 @@ int cdm_migrate_folios(struct list_head *folios, int nid, nodemask_t *ram,
 
 	targets.blocks.wanted = cdm_count_small(folios);
 	ret = migrate_pages(folios, cdm_alloc_target, NULL,
-			    (unsigned long)&targets, MIGRATE_SYNC, reason,
+			    (unsigned long)&targets, MIGRATE_SYNC, move->reason,
 			    nr_moved);
 	cdm_blocks_end(&targets.blocks);
 	if (ret)
@@ -330,8 +325,7 @@ static int cdm_migrate_any(const struct cdm_move *move, unsigned long start,
 		cdm_collect(mm, start, nr_pages, status, cdm_visit_collect,
 			    &collect);
 	}
-	collect.error = cdm_migrate_folios(&collect.folios, move->nid,
-					   move->ram, move->reason, nr_moved);
+	collect.error = cdm_migrate_folios(&collect.folios, move, nr_moved);
 	if (collect.error || collect.nr_missed || move->nid == NUMA_NO_NODE)
 		cdm_collect(mm, start, nr_pages, status, cdm_visit_result,
 			    &collect);
@@ -464,18 +458,16 @@ static int cdm_migrate_stop(const struct cdm_migration *migration)
 static int cdm_migrate_batches(const struct cdm_migration *migration,
 			       const struct cdm_scratch *scratch)
 {
-	bool home = migration->nid == NUMA_NO_NODE;
-	nodemask_t ram;
-	const struct cdm_move move = {
+	struct cdm_move move = {
 		.mm = migration->mm,
 		.from = NUMA_NO_NODE,
 		.nid = migration->nid,
-		.ram = home ? cdm_process_ram(migration->mm, &ram) : NULL,
 		.reason = MR_DEVICE,
 		.end_pfn = ULONG_MAX,
 	};
 	unsigned long nr_left = 0, nr_pages = migration->size >> PAGE_SHIFT;
 	unsigned long done, addr = migration->start;
+	nodemask_t ram;
 	unsigned int nr;
 	int ret;
 
@@ -484,6 +476,8 @@ static int cdm_migrate_batches(const struct cdm_migration *migration,
 		ret = cdm_migrate_stop(migration);
 		if (ret)
 			return ret;
+		if (move.nid == NUMA_NO_NODE)
+			move.ram = cdm_process_ram(move.mm, &ram);
 		nr_left += cdm_migrate_batch(&move, addr, nr, scratch);
 		if (migration->status)
 			memcpy(migration->status + done, scratch->status,
@@ -548,8 +542,8 @@ static int cdm_migrate(const struct cdm_migration *migration)
  * @start: first user address, page aligned
  * @size: bytes, a multiple of the page size
  * @nid: the node, a device node or one with RAM; NUMA_NO_NODE is RAM that
- *	cpuset.mems of the process holds, for each folio the node nearest to where
- *	it is
+ *	cpuset.mems of the process holds (and that of the caller), for each folio
+ *	the node nearest to where it is
  * @status: NULL, or one entry a page: the node where the page is in the end,
  *	-ENOENT if there is none at the address, -EFAULT if nothing migratable
  *	is mapped there, -EBUSY if it could not be moved (pinned, say), -EACCES

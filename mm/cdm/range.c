@@ -330,14 +330,7 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
 static bool cdm_range_alloc(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);
-	struct cdm_blocks blocks = {
-		.nid = range->to,
-		.this_node = range->move->nid != NUMA_NO_NODE,
-		.ram = range->move->ram,
-		.nowait = range->move->nowait,
-		.cause = cdm_move_cause(range->move->reason),
-		.order = PMD_ORDER,
-	};
+	struct cdm_blocks blocks = cdm_move_blocks(range->move, range->to);
 	bool found = false;
 
 	for (slot = range->slots; slot < end; slot++) {

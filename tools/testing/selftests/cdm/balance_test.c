@@ -405,6 +405,75 @@ TEST_F_TIMEOUT(balance, home_is_nowhere_else, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_cgroup_leave());
 }
 
+/* Within the cpuset, what the nearest RAM has no room for goes to the next. */
+TEST_F_TIMEOUT(balance, home_is_the_next_with_room, CDM_TIMEOUT)
+{
+	struct cdm_nodes rams = cdm_rams();
+	int home, dev;
+	char *addr;
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	home = rams.nid[1];	/* of the second device */
+	dev = cdm_dev(1);
+	addr = map_filled(SIZE);
+	ASSERT_TRUE(use_until(dev, addr, SIZE, PAGES));
+	ASSERT_EQ(0, cdm_leave_node(home, 64));
+	ASSERT_EQ(0, cdm_write(WATERMARKS, "1000"));
+	EXPECT_TRUE(read_until(dev, addr, SIZE, FEW));
+	EXPECT_LE(PAGES - FEW, cdm_pages_on(addr, SIZE, self->ram));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* In a cpuset of one node of RAM and a device, uses the device once. */
+static int cold_fn(struct cdm_child *me, void *arg)
+{
+	const int *nodes = arg;
+	char *addr;
+
+	if (enter_cpuset(nodes[0], nodes[1]))
+		return 2;
+	addr = map_filled(SIZE);
+	if (!use_until(nodes[1], addr, SIZE, PAGES))
+		return 3;
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return cdm_wrong(addr, SIZE, SEED) ? 4 : 0;
+}
+
+/* Who has no home to go to does not keep others from making room. */
+TEST_F_TIMEOUT(balance, one_full_home_is_not_all, CDM_TIMEOUT)
+{
+	struct cdm_nodes rams = cdm_rams();
+	int nodes[] = { rams.nid[rams.nr - 1], self->dev };
+	struct cdm_child child;
+	char *cold, *hot;
+
+	if (rams.nr < 2)
+		SKIP(return, "topology %s has one node of RAM", cdm_topology());
+	ASSERT_EQ(0, cdm_start(&child, cold_fn, nodes));
+	ASSERT_LT(0, cdm_hear(&child));
+	cold = map_filled(SIZE);
+	hot = map_filled(SIZE);
+	/* A bit more than the child. */
+	ASSERT_TRUE(use_until(self->dev, cold, SIZE, PAGES));
+	ASSERT_EQ(0, report_to(self->dev, cold, SIZE, 3));
+	ASSERT_EQ(0, cdm_leave_node(nodes[0], 64));
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 2));
+	ASSERT_EQ(0, cdm_write(WATERMARKS, "1000"));
+	for (long ms = 0; ms < WAIT_MS; ms += 50) {
+		if (cdm_pages_on(hot, SIZE, self->dev) >= PAGES / 2)
+			break;
+		ASSERT_EQ(0, report_to(self->dev, hot, SIZE, 50));
+		sleep_ms(50);
+	}
+	EXPECT_LE(PAGES / 2, cdm_pages_on(hot, SIZE, self->dev));
+	EXPECT_GT(PAGES, cdm_pages_on(cold, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(hot, SIZE, SEED));
+	EXPECT_EQ(0, cdm_wrong(cold, SIZE, SEED));
+	EXPECT_EQ(0, cdm_wait(&child));
+}
+
 TEST_F_TIMEOUT(balance, the_owner_may_refuse, CDM_TIMEOUT)
 {
 	int fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
