@@ -37,7 +37,51 @@ static void cdm_test_nearest_order(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, n, num_online_nodes());
 }
 
+static struct zoneref *cdm_test_list(int nid)
+{
+	return cdm_lists[nid].zonelists[ZONELIST_FALLBACK]._zonerefs;
+}
+
+static void cdm_test_rebuild(int nid, bool closed)
+{
+	mem_hotplug_begin();
+	if (closed)
+		node_set(nid, cdm_closing_nodes);
+	else
+		node_clear(nid, cdm_closing_nodes);
+	__cdm_build_zonelists();
+	mem_hotplug_done();
+}
+
+/* An allocator holds pointers into a list: no zone may ever leave its place. */
+static void cdm_test_places(struct kunit *test)
+{
+	int i, nr_zones = nr_node_ids * MAX_NR_ZONES, nid = first_online_node;
+	size_t size = nr_zones * sizeof(struct zoneref);
+	struct zoneref *before, *list;
+
+	before = kunit_kzalloc(test, size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, before);
+	KUNIT_ASSERT_EQ(test, 0, cdm_alloc_lists());
+	cdm_test_rebuild(nid, false);
+	list = cdm_test_list(nid);
+	memcpy(before, list, size);
+
+	cdm_test_rebuild(nid, true);
+	for (i = 0; i < nr_zones && list[i].zone; i++) {
+		KUNIT_EXPECT_PTR_EQ(test, before[i].zone, list[i].zone);
+		KUNIT_EXPECT_EQ(test, list[i].zone_idx,
+				zone_to_nid(list[i].zone) == nid ?
+				MAX_NR_ZONES : before[i].zone_idx);
+	}
+	KUNIT_EXPECT_EQ(test, i, num_possible_nodes() * MAX_NR_ZONES);
+
+	cdm_test_rebuild(nid, false);
+	KUNIT_EXPECT_MEMEQ(test, before, list, size);
+}
+
 static struct kunit_case cdm_node_cases[] = {
+	KUNIT_CASE(cdm_test_places),
 	KUNIT_CASE(cdm_test_nearest_none),
 	KUNIT_CASE(cdm_test_nearest_self),
 	KUNIT_CASE(cdm_test_nearest_order),
