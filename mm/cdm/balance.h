@@ -40,7 +40,7 @@
 /* A device's worker looks at what is new so often, in ms. */
 #define CDM_PERIOD		100
 
-/* Who was asked to make room, and may not have done so, is left alone for as long. */
+/* Who was asked to make room is left alone for so many periods. */
 #define CDM_ASK_AGAIN		80
 
 /* After so many periods old evidence counts half. */
