@@ -75,16 +75,28 @@ static int report_to(int nid, const void *addr, size_t size, double passes)
 }
 
 /* The device uses it, until so many pages are there or it has had its time. */
-static bool use_until(int nid, const char *addr, size_t size, long nr_pages)
+static bool use_passes_until(int nid, const char *addr, size_t size,
+			     double passes, long nr_pages)
 {
 	for (long ms = 0; ms < WAIT_MS; ms += 50) {
 		if (cdm_pages_on(addr, size, nid) >= nr_pages)
 			return true;
-		if (report_to(nid, addr, size, 3))
+		if (report_to(nid, addr, size, passes))
 			return false;
 		sleep_ms(50);
 	}
 	return false;
+}
+
+static bool use_until(int nid, const char *addr, size_t size, long nr_pages)
+{
+	return use_passes_until(nid, addr, size, 3, nr_pages);
+}
+
+static bool use_a_lot_until(int nid, const char *addr, size_t size,
+			    long nr_pages)
+{
+	return use_passes_until(nid, addr, size, 50, nr_pages);
 }
 
 /* CPUs use it, until no more pages than that are on the device. */
@@ -461,13 +473,7 @@ TEST_F_TIMEOUT(balance, one_full_home_is_not_all, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_leave_node(nodes[0], 64));
 	ASSERT_EQ(0, cdm_leave_node(self->dev, 2));
 	ASSERT_EQ(0, cdm_write(WATERMARKS, "1000"));
-	for (long ms = 0; ms < WAIT_MS; ms += 50) {
-		if (cdm_pages_on(hot, SIZE, self->dev) >= PAGES / 2)
-			break;
-		ASSERT_EQ(0, report_to(self->dev, hot, SIZE, 50));
-		sleep_ms(50);
-	}
-	EXPECT_LE(PAGES / 2, cdm_pages_on(hot, SIZE, self->dev));
+	EXPECT_TRUE(use_a_lot_until(self->dev, hot, SIZE, PAGES / 2));
 	EXPECT_GT(PAGES, cdm_pages_on(cold, SIZE, self->dev));
 	EXPECT_EQ(0, cdm_wrong(hot, SIZE, SEED));
 	EXPECT_EQ(0, cdm_wrong(cold, SIZE, SEED));
@@ -555,13 +561,7 @@ TEST_F_TIMEOUT(balance, what_is_used_least_makes_room, CDM_TIMEOUT)
 
 	ASSERT_TRUE(use_until(self->dev, cold, SIZE, PAGES));
 	ASSERT_EQ(0, cdm_leave_node(self->dev, 2));
-	for (long ms = 0; ms < WAIT_MS; ms += 50) {
-		if (cdm_pages_on(hot, SIZE, self->dev) >= PAGES / 2)
-			break;
-		ASSERT_EQ(0, report_to(self->dev, hot, SIZE, 50));
-		sleep_ms(50);
-	}
-	EXPECT_LE(PAGES / 2, cdm_pages_on(hot, SIZE, self->dev));
+	EXPECT_TRUE(use_a_lot_until(self->dev, hot, SIZE, PAGES / 2));
 	EXPECT_GT(PAGES, cdm_pages_on(cold, SIZE, self->dev));
 	EXPECT_EQ(0, cdm_wrong(hot, SIZE, SEED));
 	EXPECT_EQ(0, cdm_wrong(cold, SIZE, SEED));
