@@ -162,15 +162,18 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       nodemask_t *nodemask)
 {
 	struct page *page;
+	unsigned int seq;
 
-	if (cdm_policy_is_usable(pol, ilx)) {
+	do {
+		seq = read_seqcount_begin(&cdm_lists_seq);
+		if (!cdm_policy_is_usable(pol, ilx)) {
+			nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
+			return __alloc_pages_noprof(gfp, order, nid, nodemask);
+		}
 		page = cdm_alloc_named(gfp, order, pol, nid, nodemask);
-		/* Was it emptied meanwhile? Then go on as below. */
-		if (page || cdm_policy_is_usable(pol, ilx))
-			return page;
-	}
-	nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
-	return __alloc_pages_noprof(gfp, order, nid, nodemask);
+		/* Has the node been closed meanwhile? There may be others. */
+	} while (!page && read_seqcount_retry(&cdm_lists_seq, seq));
+	return page;
 }
 
 /*

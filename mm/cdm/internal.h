@@ -13,6 +13,7 @@
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
 #include <linux/range.h>
+#include <linux/seqlock.h>
 
 struct cdm_evacuation;
 struct cdm_loss;
@@ -82,6 +83,7 @@ struct cdm_memory {
 };
 
 /* node.c */
+extern seqcount_t cdm_lists_seq;
 int cdm_node_add(int nid);
 void cdm_node_del(int nid);
 void cdm_node_close(int nid);

@@ -48,6 +48,9 @@ static nodemask_t cdm_closing_nodes;
 nodemask_t cdm_present_nodes;
 nodemask_t cdm_usable_nodes;
 
+/* Changes with the lists: who got no page as a node was closed tries again. */
+seqcount_t cdm_lists_seq = SEQCNT_ZERO(cdm_lists_seq);
+
 /* Never freed: there is no telling when the last allocator has left a list. */
 static struct cdm_lists *cdm_lists;
 
@@ -195,14 +198,19 @@ unsigned int cdm_node_zonelists(int nid)
 	return nr;
 }
 
-/* Called by build_all_zonelists(), with the hotplug lock and interrupts off. */
+/* With the hotplug lock; build_all_zonelists() calls it, too. */
 void __cdm_build_zonelists(void)
 {
+	unsigned long flags;
 	int nid;
 
+	local_irq_save(flags);	/* as build_all_zonelists() */
+	write_seqcount_begin(&cdm_lists_seq);
 	cdm_update_nodes();
 	for_each_node(nid)
 		cdm_build_node(nid);
+	write_seqcount_end(&cdm_lists_seq);
+	local_irq_restore(flags);
 }
 
 static int cdm_alloc_lists(void)
