@@ -159,8 +159,7 @@ static void expect_mended(struct __test_metadata *_metadata, int file)
 
 	ASSERT_EQ(0, ioctl(file, CDM_TEST_IOC_BREACH, &off));
 	EXPECT_EQ(0, cdm_audit_all("zonelists"));
-	for (int i = 0; i < cdm_rams().nr; i++)
-		cdm_node_hugepages(cdm_ram(i), 0);
+	cdm_free_ram();
 	EXPECT_EQ(0, cdm_unregister_all());
 	EXPECT_EQ(0, cdm_register_all());
 	EXPECT_EQ(0, cdm_unfenced());

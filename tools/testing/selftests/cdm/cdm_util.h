@@ -801,6 +801,7 @@ struct cdm_load {
 };
 
 static inline int cdm_cgroup_enter(const char *name);
+static inline int cdm_cgroup_leave(void);
 
 static inline int cdm_load_fn(struct cdm_child *me, void *arg)
 {
@@ -839,10 +840,11 @@ static inline char *cdm_load_start(struct cdm_child *child,
 	return addr == LONG_MIN ? NULL : (char *)addr;
 }
 
-/* A thread that gets memory bound to a node and frees it, again and again. */
+/* A thread that gets memory bound to some nodes and frees it, again and again. */
 struct cdm_faulter {
 	char *addr;
 	size_t size;
+	long failed;
 	bool stop;
 	pthread_t thread;
 };
@@ -852,26 +854,29 @@ static inline void *cdm_faulter_fn(void *arg)
 	struct cdm_faulter *faulter = arg;
 
 	while (!__atomic_load_n(&faulter->stop, __ATOMIC_ACQUIRE)) {
-		cdm_touch(faulter->addr, faulter->size);
+		/* Only the first page of a call tells why it failed. */
+		for (size_t at = 0; at < faulter->size; at += PAGE)
+			faulter->failed += !!madvise(faulter->addr + at, PAGE,
+						     MADV_POPULATE_WRITE);
 		madvise(faulter->addr, faulter->size, MADV_DONTNEED);
 	}
 	return NULL;
 }
 
-static inline int cdm_faulter_start(struct cdm_faulter *faulter, int nid,
-				    size_t size)
+static inline int cdm_faulter_start(struct cdm_faulter *faulter,
+				    unsigned long mask, size_t size)
 {
-	faulter->addr = cdm_map(size);
-	faulter->size = size;
-	faulter->stop = false;
-	return cdm_mbind(faulter->addr, size, MPOL_BIND, 1UL << nid, 0) ?:
+	*faulter = (struct cdm_faulter){ .addr = cdm_map(size), .size = size };
+	return cdm_mbind(faulter->addr, size, MPOL_BIND, mask, 0) ?:
 	       pthread_create(&faulter->thread, NULL, cdm_faulter_fn, faulter);
 }
 
-static inline void cdm_faulter_stop(struct cdm_faulter *faulter)
+/* Returns how often it did not get any. */
+static inline long cdm_faulter_stop(struct cdm_faulter *faulter)
 {
 	__atomic_store_n(&faulter->stop, true, __ATOMIC_RELEASE);
 	pthread_join(faulter->thread, NULL);
+	return faulter->failed;
 }
 
 /* Pressure */
@@ -931,28 +936,79 @@ static inline int cdm_leave_node(int nid, long mib)
 	return -1;
 }
 
-/*
- * The same, @mib MiB on all RAM nodes together: if one is more scattered than that,
- * as with what the checkers keep there, others make up for it.
- */
-static inline int cdm_leave_ram(long mib)
+/* Takes what the huge page pools could not have, for it is too scattered. */
+static struct cdm_child cdm_ballast;
+
+/* The least that is worth another page fault, and what may be left of it */
+#define CDM_BALLAST	2
+#define CDM_BALLAST_OFF	16
+
+struct cdm_ballast_order {
+	struct cdm_nodes nodes;
+	long mib;		/* to leave on each */
+};
+
+/* Who runs out of memory afterwards is somebody else. */
+static inline int cdm_ballast_fn(struct cdm_child *me, void *arg)
+{
+	struct cdm_ballast_order *order = arg;
+	long ret = cdm_write("/proc/self/oom_score_adj", "-1000");
+
+	cdm_cgroup_leave();
+	/* What per-CPU lists give back is for the second round. */
+	for (int i = 0; !ret && i < 2 * order->nodes.nr; i++) {
+		int nid = order->nodes.nid[i % order->nodes.nr];
+		long extra = cdm_node_meminfo(nid, "MemFree") / 1024 -
+			     order->mib;
+		char *addr;
+
+		if (extra < CDM_BALLAST)
+			continue;
+		addr = cdm_map(extra * MIB);
+		ret = cdm_bind_task(nid);
+		if (!addr || (!ret && mlock(addr, extra * MIB)))
+			ret = -errno;
+	}
+	cdm_say(me, ret);
+	cdm_hear(me);
+	return 0;
+}
+
+static inline void cdm_drop_ballast(void)
+{
+	if (cdm_ballast.pid)
+		cdm_kill(&cdm_ballast);
+	cdm_ballast.pid = 0;
+}
+
+/* Free what cdm_leave_ram() has taken, or cdm_leave_node() of RAM. */
+static inline void cdm_free_ram(void)
 {
 	struct cdm_nodes rams = cdm_rams();
-	long limit = mib + CDM_SCATTERED * rams.nr, total = 0;
 
-	cdm_drop_caches();
+	cdm_drop_ballast();
 	for (int i = 0; i < rams.nr; i++)
-		total += cdm_fill_node(rams.nid[i], mib / rams.nr);
-	for (int i = 0; i < rams.nr && total > limit; i++) {
-		long free = cdm_node_meminfo(rams.nid[i], "MemFree") / 1024;
-		long share = free - (total - limit);
+		cdm_node_hugepages(rams.nid[i], 0);
+}
 
-		total += cdm_fill_node(rams.nid[i], share > 16 ? share : 16) -
-			 free;
-	}
-	if (total <= limit)
+/* Leave @mib MiB on all RAM nodes together, however scattered they are. */
+static inline int cdm_leave_ram(long mib)
+{
+	struct cdm_ballast_order order = { .nodes = cdm_rams() };
+	long left;
+
+	cdm_drop_ballast();
+	cdm_drop_caches();
+	order.mib = mib / order.nodes.nr;
+	for (int i = 0; i < order.nodes.nr; i++)
+		cdm_fill_node(order.nodes.nid[i], order.mib);
+	if (cdm_start(&cdm_ballast, cdm_ballast_fn, &order) ||
+	    cdm_hear(&cdm_ballast))
+		return -1;
+	left = cdm_nodes_meminfo(order.nodes, "MemFree") / 1024;
+	if (left <= mib + CDM_BALLAST_OFF)
 		return 0;
-	fprintf(stderr, "# RAM: %ld MiB free, not %ld\n", total, mib);
+	fprintf(stderr, "# RAM: %ld MiB free, not %ld\n", left, mib);
 	return -1;
 }
 
@@ -1204,17 +1260,17 @@ static inline int cdm_judge(void)
 /* Every test starts on, and leaves behind, a machine without traces. */
 static inline int cdm_reset(void)
 {
-	struct cdm_nodes devs = cdm_devs(), rams = cdm_rams();
+	struct cdm_nodes devs = cdm_devs();
 	int err = 0;
 
 	cdm_task_policy(MPOL_DEFAULT, 0);
 	cdm_cgroup_leave();
 	cdm_cgroup_remove_all();
+	/* What is in swap needs room to come back. */
+	cdm_free_ram();
 	cdm_swap_off();
 	cdm_write("/sys/kernel/mm/numa/demotion_enabled", "0");
 	cdm_write("/proc/sys/vm/nr_hugepages", "0");
-	for (int i = 0; i < rams.nr; i++)
-		cdm_node_hugepages(rams.nid[i], 0);
 	if (!cdm_is_base() && devs.nr)
 		err = cdm_register_all();
 	for (int i = 0; i < devs.nr; i++)

@@ -387,8 +387,7 @@ TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 	EXPECT_LT(0, out.nr_no_ram);
 	EXPECT_EQ(0, out.nr_pinned);
 	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));
-	for (int i = 0; i < cdm_rams().nr; i++)
-		cdm_node_hugepages(cdm_ram(i), 0);
+	cdm_free_ram();
 	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
 	expect_usable(_metadata, self->dev, self->total);
 	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
@@ -479,11 +478,12 @@ TEST_F_TIMEOUT(life, closed_often_under_allocation, CDM_TIMEOUT)
 	ASSERT_NE(NULL, addr);
 	ASSERT_EQ(0, ioctl(fd, CDM_TEST_IOC_PIN, &pin));
 	for (int i = 0; i < 3; i++)
-		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], self->dev, 16 * PAGE));
+		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], 1UL << self->dev,
+					       16 * PAGE));
 	for (nr = 0; nr < 30 || (nr < 300 && time(NULL) < until); nr++)
 		EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 1, NULL));
 	for (int i = 0; i < 3; i++)
-		cdm_faulter_stop(&faulter[i]);
+		EXPECT_EQ(0, cdm_faulter_stop(&faulter[i]));
 	close(fd);
 	EXPECT_EQ(0, cdm_wrong(addr, PAGE, SEED));
 	expect_usable(_metadata, self->dev, self->total);

@@ -772,8 +772,7 @@ TEST_F_TIMEOUT(owner, recall_without_ram, CDM_TIMEOUT)
 	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));
 	EXPECT_EQ(0, tenant_wrong(&self->child[0]));
 	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
-	for (int i = 0; i < cdm_rams().nr; i++)
-		cdm_node_hugepages(cdm_ram(i), 0);
+	cdm_free_ram();
 	EXPECT_EQ(0, give_back(self->fd));
 	EXPECT_EQ(0, recall(self->fd, self->dev, 0, room, DEADLINE_MS, NULL));
 	EXPECT_EQ(0, cdm_stamp_wrong(addr, size, SEED));
@@ -1562,7 +1561,8 @@ TEST_F_TIMEOUT(owner, suspend_under_pressure, CDM_TIMEOUT)
 
 	ASSERT_EQ(0, take(self->fd, self->dev, 9, nr, NULL));
 	for (int i = 0; i < 3; i++)
-		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], self->dev, 8 * MIB));
+		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], 1UL << self->dev,
+					       8 * MIB));
 	for (int i = 0; i < 50; i++) {
 		usleep(10000 + i % 10 * 3000);
 		ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
@@ -1576,7 +1576,35 @@ TEST_F_TIMEOUT(owner, suspend_under_pressure, CDM_TIMEOUT)
 		ASSERT_EQ(0, resume(self->dev));
 	}
 	for (int i = 0; i < 3; i++)
-		cdm_faulter_stop(&faulter[i]);
+		EXPECT_EQ(0, cdm_faulter_stop(&faulter[i]));
+	EXPECT_EQ(0, give_back(self->fd));
+	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/* Who names two finds his memory on the other, and is not told there is none. */
+TEST_F_TIMEOUT(owner, suspend_one_of_two_under_pressure, CDM_TIMEOUT)
+{
+	struct cdm_nodes devs = cdm_devs();
+	struct cdm_faulter faulter[3];
+
+	if (devs.nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	for (int i = 0; i < devs.nr; i++) {
+		long nr = cdm_node_meminfo(devs.nid[i], "MemFree") / 1024 / 2;
+
+		ASSERT_EQ(0, take(self->fd, devs.nid[i], 9, nr - 4, NULL));
+	}
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, cdm_faulter_start(&faulter[i], cdm_mask(devs),
+					       8 * MIB));
+	for (int i = 0; i < 50; i++) {
+		usleep(10000 + i % 10 * 3000);
+		ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+		usleep(10000);
+		ASSERT_EQ(0, resume(self->dev));
+	}
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(0, cdm_faulter_stop(&faulter[i]));
 	EXPECT_EQ(0, give_back(self->fd));
 	expect_usable(_metadata, self->fd, self->dev);
 }

@@ -192,15 +192,6 @@ static void expect_empty(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, cdm_audit_used());
 }
 
-/* What is in swap needs room to come back before swap can be turned off. */
-static void free_ram(void)
-{
-	struct cdm_nodes rams = cdm_rams();
-
-	for (int i = 0; i < rams.nr; i++)
-		cdm_node_hugepages(rams.nid[i], 0);
-}
-
 FIXTURE_TEARDOWN(workload)
 {
 	expect_watched(_metadata, &self->watcher);
@@ -209,7 +200,8 @@ FIXTURE_TEARDOWN(workload)
 			cdm_kill(&self->brim.load[i]);
 	if (self->block[0])
 		EXPECT_EQ(0, cdm_write(self->block, "online_kernel"));
-	free_ram();
+	/* What is in swap needs room to come back. */
+	cdm_free_ram();
 	swapoff(DISK);
 	reset_knobs(&self->knobs);
 	if (self->mounted)
@@ -1013,7 +1005,6 @@ FIXTURE_TEARDOWN(tenants)
 	tenants_end(self->tenant);
 	if (self->resident.pid)
 		cdm_kill(&self->resident);
-	free_ram();
 	reset_knobs(&self->knobs);
 	cdm_write(SHRINK "filter", "0");
 	EXPECT_EQ(0, cdm_reset());
