@@ -199,7 +199,7 @@ TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
  */
 static bool compress_noise(int zram, int nid)
 {
-	static char noise[MIB];
+	char *noise = cdm_map(MIB);	/* aligned, for O_DIRECT */
 	long free = cdm_node_meminfo(nid, "MemFree");
 
 	for (int i = 0; i < 448; i++) {
