@@ -30,7 +30,7 @@
 #include "cdm_test_uapi.h"
 #include "test.h"
 
-#define CDM_TEST_UNREGISTER_MS	60000	/* at unload: there is no way back */
+#define CDM_TEST_UNREGISTER_MS	60000	/* where nobody says how long */
 #define CDM_TEST_CHUNK		PAGE_SIZE
 
 /* One range of special purpose memory; mem is NULL while not registered. */
@@ -269,7 +269,8 @@ static long cdm_test_ioc_unregister_one(void __user *arg)
 
 		if (!slot->mem || slot->range.start != start)
 			continue;
-		ret = cdm_unregister_memory(slot->mem, MSEC_PER_SEC, NULL);
+		ret = cdm_unregister_memory(slot->mem,
+					    CDM_TEST_UNREGISTER_MS, NULL);
 		if (!ret)
 			slot->mem = NULL;
 		break;
