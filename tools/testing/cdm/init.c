@@ -158,7 +158,7 @@ static int open_retry(const char *path, int flags)
 {
 	int fd = -1;
 
-	for (int i = 0; i < 500 && fd < 0; i++) {
+	for (int i = 0; i < 6000 && fd < 0; i++) {
 		fd = open(path, flags);
 		if (fd < 0)
 			usleep(10000);

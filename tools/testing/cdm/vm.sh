@@ -152,7 +152,7 @@ start_accelerators() {
 		ACCELERATORS+="-device ivshmem-doorbell,vectors=4,chardev=accel$n "
 	done
 	for n in $(nodes device); do
-		timeout 10 sh -c "until [ -S $RUN/socket$n ]; do sleep 0.05; done" ||
+		timeout 60 sh -c "until [ -S $RUN/socket$n ]; do sleep 0.05; done" ||
 			die "the accelerator did not start, see ${CONSOLE#"$TOP"/}"
 	done
 }
@@ -227,7 +227,7 @@ mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
 trap 'rm -rf "$RUN"' EXIT
 CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
-find "$LOG" -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
+find "$LOG" -ignore_readdir_race -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
 write_script >"$RUN/guest.sh"
 truncate -s "${DISK_MIB}M" "$RUN/disk"
