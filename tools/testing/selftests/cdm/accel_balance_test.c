@@ -109,7 +109,9 @@ TEST_F_TIMEOUT(placed, each_side_has_its_part, CDM_TIMEOUT)
 	for (int i = 0; i < ROUNDS; i++) {
 		accel_sum(self->a.dev, theirs, SIZE / 2);
 		ASSERT_EQ(want, cpu_sum(ours, SIZE / 2));
-		if (cdm_pages_on(ours, SIZE / 2, self->a.nid) <= FEW(PAGES))
+		if (cdm_pages_on(ours, SIZE / 2, self->a.nid) <= FEW(PAGES) &&
+		    cdm_pages_on(theirs, SIZE / 2, self->a.nid) >=
+		    MOST(PAGES / 2))
 			break;
 	}
 	EXPECT_GE(FEW(PAGES), cdm_pages_on(ours, SIZE / 2, self->a.nid));

@@ -48,7 +48,11 @@
 
 /* The emulated machines are slow, those with a debug kernel very slow. */
 #define CDM_TIMEOUT	400
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	CDM_TIMEOUT
 #define CDM_ACK_MS	360000
+/* Seconds that a thread of the kernel may take to do something */
+#define CDM_PATIENCE	300
 
 /* Files */
 
@@ -299,6 +303,24 @@ static inline void cdm_stat_refresh(void)
 	cdm_write("/proc/sys/vm/stat_refresh", "1");
 }
 
+/*
+ * What the lists of CPUs hold is not in MemFree, and may be much. Each refresh
+ * is a step in which they give back what they have too much of.
+ */
+static inline void cdm_drain_lists(void)
+{
+	const char *knob = "/proc/sys/vm/percpu_pagelist_high_fraction";
+	long fraction = cdm_read_long(knob), free = 0, was;
+
+	cdm_write(knob, "1000000");
+	do {
+		was = free;
+		cdm_stat_refresh();
+		free = cdm_meminfo("MemFree");
+	} while (free > was + 1024);
+	cdm_writef(knob, "%ld", fraction);
+}
+
 static inline void cdm_drop_caches(void)
 {
 	cdm_write("/proc/sys/vm/drop_caches", "3");
@@ -526,6 +548,23 @@ struct cdm_spread {
 	long total;
 };
 
+/* A page that is being migrated has no place; look again before saying so. */
+static inline int cdm_where(int pid, int nr, void **page, int *status)
+{
+	bool absent = true;
+	int err = 0;
+
+	for (int i = 0; !err && absent && i < 5; i++) {
+		if (i)
+			usleep(2000);
+		err = move_pages(pid, nr, page, NULL, status, 0);
+		absent = false;
+		for (int j = 0; !err && j < nr; j++)
+			absent |= status[j] == -ENOENT;
+	}
+	return err;
+}
+
 static inline struct cdm_spread cdm_spread_of(int pid, const char *addr,
 					      size_t size)
 {
@@ -538,7 +577,7 @@ static inline struct cdm_spread cdm_spread_of(int pid, const char *addr,
 
 		while (nr < 512 && done < spread.total)
 			page[nr++] = (void *)(addr + PAGE * done++);
-		if (move_pages(pid, nr, page, NULL, status, 0)) {
+		if (cdm_where(pid, nr, page, status)) {
 			spread.absent += nr;
 			continue;
 		}
@@ -801,7 +840,6 @@ struct cdm_load {
 };
 
 static inline int cdm_cgroup_enter(const char *name);
-static inline int cdm_cgroup_leave(void);
 
 static inline int cdm_load_fn(struct cdm_child *me, void *arg)
 {
@@ -838,6 +876,23 @@ static inline char *cdm_load_start(struct cdm_child *child,
 		return NULL;
 	addr = cdm_hear(child);
 	return addr == LONG_MIN ? NULL : (char *)addr;
+}
+
+static inline void cdm_interrupt(int sig)
+{
+}
+
+/* Write "offline" to the state of a block; the kernel tries until a signal comes. */
+static inline bool cdm_try_offline(const char *state)
+{
+	struct sigaction sa = { .sa_handler = cdm_interrupt };
+	bool done;
+
+	sigaction(SIGALRM, &sa, NULL);
+	alarm(60);
+	done = !cdm_write(state, "offline");
+	alarm(0);
+	return done;
 }
 
 /* A thread that gets memory bound to some nodes and frees it, again and again. */
@@ -925,63 +980,95 @@ static inline long cdm_fill_node(int nid, long mib)
 	return cdm_node_meminfo(nid, "MemFree") / 1024;
 }
 
-/* Leave @mib MiB free on @nid. */
+/*
+ * What the huge page pools could not have of RAM, for it is too scattered, this
+ * has: locked, and no business of children.
+ */
+struct cdm_ballast {
+	char *addr;
+	size_t size;
+};
+
+static struct cdm_ballast cdm_ballasts[16];
+
+/* MiB: what is worth a page fault, what may be left, what the kernel needs */
+#define CDM_BALLAST	2
+#define CDM_BALLAST_OFF	16
+#define CDM_BALLAST_MIN	64
+
+/* Take all of @nid but @mib MiB. */
+static inline int cdm_ballast_take(struct cdm_ballast *ballast, int nid, long mib)
+{
+	long extra = cdm_node_meminfo(nid, "MemFree") / 1024 - mib;
+
+	if (extra < CDM_BALLAST)
+		return 0;
+	ballast->size = extra * MIB;
+	ballast->addr = cdm_map(ballast->size);
+	return !ballast->addr ||
+	       madvise(ballast->addr, ballast->size, MADV_DONTFORK) ||
+	       cdm_mbind(ballast->addr, ballast->size, MPOL_BIND, 1UL << nid, 0) ||
+	       mlock(ballast->addr, ballast->size);
+}
+
+static inline void cdm_drop_ballast(void)
+{
+	for (int i = 0; i < ARRAY_SIZE(cdm_ballasts); i++) {
+		if (cdm_ballasts[i].addr)
+			munmap(cdm_ballasts[i].addr, cdm_ballasts[i].size);
+		cdm_ballasts[i].addr = NULL;
+	}
+}
+
+/*
+ * Leave @mib MiB on each of @nodes, which are RAM, however scattered they are.
+ * What the lists of CPUs give back meanwhile is for another round.
+ */
+static inline int cdm_leave_each(struct cdm_nodes nodes, long mib)
+{
+	long least = mib > CDM_BALLAST_MIN ? mib : CDM_BALLAST_MIN, left;
+
+	cdm_drop_ballast();
+	cdm_drain_lists();
+	for (int i = 0; i < nodes.nr; i++)
+		cdm_fill_node(nodes.nid[i], mib);
+	for (int i = 0; i < ARRAY_SIZE(cdm_ballasts); i++) {
+		left = cdm_nodes_meminfo(nodes, "MemFree") / 1024;
+		if (left <= least * nodes.nr + CDM_BALLAST_OFF)
+			return 0;
+		if (cdm_ballast_take(&cdm_ballasts[i], nodes.nid[i % nodes.nr],
+				     least))
+			break;
+	}
+	fprintf(stderr, "# RAM: %ld MiB free, not %ld\n", left, mib * nodes.nr);
+	return -1;
+}
+
+/* Leave @mib MiB on all RAM nodes together. */
+static inline int cdm_leave_ram(long mib)
+{
+	struct cdm_nodes rams = cdm_rams();
+
+	cdm_drop_caches();
+	return cdm_leave_each(rams, mib / rams.nr);
+}
+
+/* Leave @mib MiB free on @nid. Of RAM nodes only one can be left so. */
 static inline int cdm_leave_node(int nid, long mib)
 {
-	long free = cdm_fill_node(nid, mib);
+	struct cdm_nodes one = { .nr = 1, .nid = { nid } };
+	long free;
 
+	if (cdm_mask(cdm_rams()) >> nid & 1)
+		return cdm_leave_each(one, mib);
+	free = cdm_fill_node(nid, mib);
 	if (free <= mib + CDM_SCATTERED)
 		return 0;
 	fprintf(stderr, "# node %d: %ld MiB free, not %ld\n", nid, free, mib);
 	return -1;
 }
 
-/* Takes what the huge page pools could not have, for it is too scattered. */
-static struct cdm_child cdm_ballast;
-
-/* The least that is worth another page fault, and what may be left of it */
-#define CDM_BALLAST	2
-#define CDM_BALLAST_OFF	16
-
-struct cdm_ballast_order {
-	struct cdm_nodes nodes;
-	long mib;		/* to leave on each */
-};
-
-/* Who runs out of memory afterwards is somebody else. */
-static inline int cdm_ballast_fn(struct cdm_child *me, void *arg)
-{
-	struct cdm_ballast_order *order = arg;
-	long ret = cdm_write("/proc/self/oom_score_adj", "-1000");
-
-	cdm_cgroup_leave();
-	/* What per-CPU lists give back is for the second round. */
-	for (int i = 0; !ret && i < 2 * order->nodes.nr; i++) {
-		int nid = order->nodes.nid[i % order->nodes.nr];
-		long extra = cdm_node_meminfo(nid, "MemFree") / 1024 -
-			     order->mib;
-		char *addr;
-
-		if (extra < CDM_BALLAST)
-			continue;
-		addr = cdm_map(extra * MIB);
-		ret = cdm_bind_task(nid);
-		if (!addr || (!ret && mlock(addr, extra * MIB)))
-			ret = -errno;
-	}
-	cdm_say(me, ret);
-	cdm_hear(me);
-	return 0;
-}
-
-static inline void cdm_drop_ballast(void)
-{
-	if (cdm_ballast.pid)
-		cdm_kill(&cdm_ballast);
-	cdm_ballast.pid = 0;
-}
-
-/* Free what cdm_leave_ram() has taken, or cdm_leave_node() of RAM. */
+/* Free what the functions above have taken of RAM. */
 static inline void cdm_free_ram(void)
 {
 	struct cdm_nodes rams = cdm_rams();
@@ -989,27 +1076,6 @@ static inline void cdm_free_ram(void)
 	cdm_drop_ballast();
 	for (int i = 0; i < rams.nr; i++)
 		cdm_node_hugepages(rams.nid[i], 0);
-}
-
-/* Leave @mib MiB on all RAM nodes together, however scattered they are. */
-static inline int cdm_leave_ram(long mib)
-{
-	struct cdm_ballast_order order = { .nodes = cdm_rams() };
-	long left;
-
-	cdm_drop_ballast();
-	cdm_drop_caches();
-	order.mib = mib / order.nodes.nr;
-	for (int i = 0; i < order.nodes.nr; i++)
-		cdm_fill_node(order.nodes.nid[i], order.mib);
-	if (cdm_start(&cdm_ballast, cdm_ballast_fn, &order) ||
-	    cdm_hear(&cdm_ballast))
-		return -1;
-	left = cdm_nodes_meminfo(order.nodes, "MemFree") / 1024;
-	if (left <= mib + CDM_BALLAST_OFF)
-		return 0;
-	fprintf(stderr, "# RAM: %ld MiB free, not %ld\n", left, mib);
-	return -1;
 }
 
 /* cgroups */

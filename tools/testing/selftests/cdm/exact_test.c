@@ -823,7 +823,7 @@ static bool uffd_catches(int fd, char *addr)
 
 	if (pthread_create(&thread, NULL, write_fn, addr))
 		return false;
-	caught = poll(&pfd, 1, 5000) == 1 &&
+	caught = poll(&pfd, 1, CDM_ACK_MS) == 1 &&
 		 read(fd, &msg, sizeof(msg)) == sizeof(msg) &&
 		 msg.event == UFFD_EVENT_PAGEFAULT &&
 		 msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP &&

@@ -333,7 +333,7 @@ TEST_F_TIMEOUT(life, pinned_page_fails_unregister, CDM_TIMEOUT)
 	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 2000, &out));
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	/* A last attempt may begin just before the deadline. */
-	EXPECT_GE(20, to.tv_sec - from.tv_sec);
+	EXPECT_GE(CDM_TIMEOUT / 4, to.tv_sec - from.tv_sec);
 	EXPECT_LE(1, out.nr_pinned);
 	EXPECT_EQ(0, out.nr_no_ram);
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
@@ -373,7 +373,7 @@ TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 	/* Long enough to fill RAM, or the tenants left are merely busy. */
 	int deadline_ms = cdm_flavour_is("debug") ? 30000 : 5000;
 	struct cdm_test_unregister out = {};
-	long kills = cdm_vmstat("oom_kill");
+	long kills = cdm_vmstat("oom_kill"), moved = 0;
 	size_t size = 320 * MIB;
 	char *addr;
 
@@ -382,8 +382,11 @@ TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
 	cdm_stamp(addr, size, SEED);
 	ASSERT_NE(NULL, cdm_load_start(&self->child, &easy_victim));
 	ASSERT_EQ(0, cdm_leave_ram(224));
-	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, deadline_ms, &out));
-	EXPECT_LT(0, out.nr_moved);
+	for (int i = 0; i < 3 && !out.nr_no_ram; i++, deadline_ms *= 2) {
+		ASSERT_EQ(-EBUSY, cdm_unregister(self->dev, deadline_ms, &out));
+		moved += out.nr_moved;
+	}
+	EXPECT_LT(0, moved);
 	EXPECT_LT(0, out.nr_no_ram);
 	EXPECT_EQ(0, out.nr_pinned);
 	EXPECT_EQ(kills, cdm_vmstat("oom_kill"));

@@ -1527,7 +1527,7 @@ static int mount_v1(void)
 
 	cdm_write(CDM_CGROUPS "/cgroup.subtree_control", "-cpuset");
 	mkdir(V1, 0755);
-	for (int i = 0; err == -EBUSY && i < 300; i++) {
+	for (int i = 0; err == -EBUSY && i < 3000; i++) {
 		err = mount("cgroup", V1, "cgroup", 0, "cpuset") ? -errno : 0;
 		if (err == -EBUSY)
 			usleep(10000);
@@ -1547,6 +1547,14 @@ static bool v2_has_cpusets(void)
 	return strstr(buf, "cpuset");
 }
 
+/* After the last mount it goes by work items, which have their time. */
+static bool v2_gets_cpusets(void)
+{
+	for (int i = 0; i < 60 && !v2_has_cpusets(); i++)
+		usleep(50000);
+	return v2_has_cpusets();
+}
+
 /*
  * A hierarchy goes with its last mount only if no group is left in it, and one
  * that was removed lingers for a while. Then mount it again, to unmount it.
@@ -1555,10 +1563,9 @@ static int umount_v1(void)
 {
 	for (int i = 0; i < 300 && rmdir(V1_CHILD) && errno == EBUSY; i++)
 		usleep(10000);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 20; i++) {
 		umount(V1);
-		usleep(50000);
-		if (v2_has_cpusets())
+		if (v2_gets_cpusets())
 			return 0;
 		mount("cgroup", V1, "cgroup", 0, "cpuset");
 	}

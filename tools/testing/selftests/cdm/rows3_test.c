@@ -532,7 +532,7 @@ static struct says machine_says(void)
 	struct sysinfo info;
 
 	cdm_drop_caches();
-	cdm_stat_refresh();
+	cdm_drain_lists();
 	sysinfo(&info);
 	says.total = cdm_meminfo("MemTotal");
 	says.commit = cdm_meminfo("CommitLimit");

@@ -316,10 +316,10 @@ static bool wait_rounds(const char *path, long rounds)
 {
 	long end = cdm_read_long(path) + rounds;
 
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 10; i++) {
 		if (cdm_read_long(path) >= end)
 			return true;
-		usleep(50000);
+		usleep(100000);
 	}
 	return false;
 }
@@ -651,7 +651,7 @@ TEST_F_TIMEOUT(rows, F12_damon_pageout, CDM_TIMEOUT)
 		high = pfn > high ? pfn : high;
 	}
 	ASSERT_TRUE(damon_pageout(low * PAGE, (high + 1) * PAGE));
-	for (int i = 0; i < 100 && damon_tried() < 3; i++)
+	for (int i = 0; i < CDM_PATIENCE * 10 && damon_tried() < 3; i++)
 		usleep(100000);
 	EXPECT_LE(3, damon_tried());
 	EXPECT_EQ(0, frames_left(addr, SIZE, before));

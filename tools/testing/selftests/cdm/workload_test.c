@@ -570,7 +570,7 @@ TEST_F_TIMEOUT(workload, F5_hugetlb_grow, CDM_TIMEOUT)
 
 static bool wait_for(const char *path, long least)
 {
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 10; i++) {
 		if (cdm_read_long(path) >= least)
 			return true;
 		usleep(100000);
@@ -693,24 +693,6 @@ static long block_of(int pagemap, const char *addr)
  */
 #define OFFLINE_BLOCKS	12
 #define MAX_BLOCKS	4096
-#define OFFLINE_SECONDS	60
-
-static void interrupt(int sig)
-{
-}
-
-/* Write "offline"; the kernel tries until a signal comes. */
-static bool try_offline(const char *state)
-{
-	struct sigaction sa = { .sa_handler = interrupt };
-	bool done;
-
-	sigaction(SIGALRM, &sa, NULL);
-	alarm(OFFLINE_SECONDS);
-	done = !cdm_write(state, "offline");
-	alarm(0);
-	return done;
-}
 
 /*
  * Empty one of the blocks that our pages are in, and take it offline if there is
@@ -721,22 +703,23 @@ static bool offline_a_block(char *state, const char *addr, size_t size)
 	static int ours[MAX_BLOCKS];
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	long moved = cdm_vmstat("pgmigrate_success");
-	bool done = false;
+	bool done = false, enough = false;
 
 	for (size_t off = 0; off < size; off += HPAGE)
 		ours[block_of(pagemap, addr + off) % MAX_BLOCKS]++;
 	close(pagemap);
-	for (int i = 1; i < MAX_BLOCKS && !done; i++) {
+	for (int i = 1; i < MAX_BLOCKS && !done && !enough; i++) {
 		if (ours[i] < block_size() / HPAGE * 3 / 4)
 			continue;
 		snprintf(state, KNOB_LEN,
 			 "/sys/devices/system/memory/memory%d/state", i);
-		done = try_offline(state);
+		done = cdm_try_offline(state);
+		enough = cdm_vmstat("pgmigrate_success") - moved >=
+			 block_size() / PAGE / 2;
 	}
 	if (!done)
 		state[0] = 0;
-	moved = cdm_vmstat("pgmigrate_success") - moved;
-	return done || moved >= block_size() / PAGE / 2;
+	return done || enough;
 }
 
 /* What has to make room is easy to reclaim, or this takes minutes. */
@@ -800,8 +783,9 @@ TEST_F_TIMEOUT(workload, F11_numa_balancing, CDM_TIMEOUT)
 TEST_F_TIMEOUT(workload, F8_memory_reclaim, CDM_TIMEOUT)
 {
 	struct fill tenant = { .size = BRIM * MIB, .cgroup = "cdm_workload" };
+	/* All that is left, and lists of CPUs hide some of it. */
 	struct fill locked = {
-		.size = BRIM * 3 / 4 * MIB,
+		.size = BRIM * MIB,
 		.locked = true,
 		.nodes = cdm_mask(cdm_rams()),
 	};
@@ -872,7 +856,7 @@ static bool damon_start(struct knobs *knobs)
 
 static bool damon_pages_out(size_t least)
 {
-	for (int i = 0; i < 1200; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 10; i++) {
 		cdm_write(DAMON "0/state", "update_schemes_stats");
 		if (cdm_read_long(SCHEME "stats/sz_applied") >= (long)least)
 			return true;
