@@ -29,7 +29,7 @@ costs the latency that firmware (HMAT) gives for it: 100 ns where it is near, 20
 or what the topology says where it is far; a device is taken to be as far from RAM as
 CPUs are from the device, and two devices from each other as both ways together. A
 page that migrates costs a read of all its lines here and a write there. The accesses
-are counted by the program, and where the memory is is looked at before and after each
+are counted by the program, and where the memory is, is looked at before and after each
 step; no times are measured.
 
 "to the best" is the cost, with all migrations, in relation to the best static
