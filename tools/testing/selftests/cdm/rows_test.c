@@ -468,6 +468,7 @@ TEST_F_TIMEOUT(rows, F10_compact_memory, CDM_TIMEOUT)
 
 struct hints {
 	int dev;
+	bool scanned;		/* some memory is, sooner or later */
 	long left;		/* frames, of SIZE in small and SIZE in huge */
 	long updates;
 	long faults;
@@ -512,7 +513,9 @@ static int balance_fn(struct cdm_child *me, void *arg)
 	frames(huge, SIZE, huge_before);
 	hints->updates = -cdm_vmstat("numa_pte_updates");
 	hints->faults = -cdm_vmstat("numa_hint_faults");
-	while (cpu_ms() < end) {
+	while (cpu_ms() < end || (hints->scanned && cpu_ms() < end + 60000 &&
+				  !(hints->updates +
+				    cdm_vmstat("numa_pte_updates")))) {
 		cdm_touch(ram, NR_RAM_PAGES * PAGE);
 		cdm_fault_in(small, SIZE);
 		cdm_fault_in(huge, SIZE);
@@ -527,11 +530,12 @@ static int balance_fn(struct cdm_child *me, void *arg)
 	return 0;
 }
 
-static struct hints *balance(struct cdm_child *child, int dev)
+static struct hints *balance(struct cdm_child *child, int dev, bool scanned)
 {
 	struct hints *hints = (struct hints *)cdm_map_shared(PAGE);
 
 	hints->dev = dev;
+	hints->scanned = scanned;
 	if (cdm_start(child, balance_fn, hints) || cdm_hear(child))
 		return NULL;
 	return hints;
@@ -542,7 +546,7 @@ TEST_F_TIMEOUT(rows, F11_balancing, CDM_TIMEOUT)
 	struct hints *hints;
 
 	ASSERT_EQ(0, cdm_write(BALANCING, "1"));
-	hints = balance(&self->child, self->dev);
+	hints = balance(&self->child, self->dev, true);
 	ASSERT_NE(NULL, hints);
 	EXPECT_LT(0, hints->updates);
 	EXPECT_GT(PAGES / 2, hints->updates);
@@ -557,7 +561,7 @@ TEST_F_TIMEOUT(rows, F11_tiering, CDM_TIMEOUT)
 	struct hints *hints;
 
 	ASSERT_EQ(0, cdm_write(BALANCING, "2"));
-	hints = balance(&self->child, self->dev);
+	hints = balance(&self->child, self->dev, false);
 	ASSERT_NE(NULL, hints);
 	EXPECT_EQ(0, hints->updates);
 	EXPECT_EQ(0, hints->faults);
