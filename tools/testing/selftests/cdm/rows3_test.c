@@ -158,7 +158,7 @@ TEST_F_TIMEOUT(reclaim, F8_ram_pressure, CDM_TIMEOUT)
 	addr = tenant_start(&self->child, &on_device);
 	ASSERT_NE(NULL, addr);
 	/* The checkers make swap slow, so less of it must do. */
-	ASSERT_EQ(0, cdm_leave_ram(variant->swap ? cdm_effort(128, 224) : 384));
+	ASSERT_EQ(0, cdm_leave_ram(variant->swap ? cdm_effort(128, 256) : 384));
 	if (!variant->swap)
 		ASSERT_NE(NULL, tenant_start(&self->other, &lazy));
 	in_ram = tenant_start(&self->third, &ram);

@@ -193,6 +193,8 @@ static void run_with_swap(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(full, bound_task_lives_on_swap, CDM_TIMEOUT)
 {
+	if (cdm_flavour_is("debug"))
+		SKIP(return, "takes minutes with the checkers");
 	run_with_swap(_metadata, &self->child[0], self->dev_mask, 1024, true);
 	EXPECT_EQ(0, tenant_wrong(&self->cold));
 	EXPECT_EQ(0, tenant_wrong(&self->bystander));
