@@ -60,6 +60,8 @@ TIMEOUT=10 check "harness: timeout" expect 124 vm 'sleep 60'
 
 begin='echo TAP version 13; echo 1..2; echo ok 1 one'
 ktap "failing test" "two" "$begin; echo not ok 2 two; exit 1"
+ktap "killed test" "two # two: Test terminated" \
+	"$begin; echo '# two: Test terminated unexpectedly by signal 9'; echo not ok 2 two; exit 1"
 ktap "failing test, exit status 0" "status 0 with a failed" "$begin; echo not ok 2 two"
 ktap "exit status 1, no failing test" "status 1 without a failed" "$begin; echo ok 2 two; exit 1"
 ktap "short plan" "2 tests planned, 1 reported" "$begin"

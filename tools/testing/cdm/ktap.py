@@ -19,8 +19,8 @@ import sys
 PLAN = re.compile(r"1\.\.(\d+)(?:\s+# SKIP\s*(.*))?$")
 RESULT = re.compile(r"(ok|not ok) (\d+)(?:\s+-)?\s*(.*?)(?:\s+# (SKIP|TODO|XFAIL)\b\s*(.*))?$",
                     re.IGNORECASE)
-# What the harness says of an expectation that is not met.
-CAUSE = re.compile(r"# ([a-z0-9_]+\.[ch]:\d+:.*)")
+# What the harness says of an expectation that is not met, or of a test that is dead.
+CAUSE = re.compile(r"# ([a-z0-9_]+\.[ch]:\d+:.*|\w+: Test terminated .*)")
 SKIP_STATUS = 4
 
 
