@@ -303,22 +303,29 @@ static inline void cdm_stat_refresh(void)
 	cdm_write("/proc/sys/vm/stat_refresh", "1");
 }
 
+#define CDM_LISTS	"/proc/sys/vm/percpu_pagelist_high_fraction"
+
 /*
- * What the lists of CPUs hold is not in MemFree, and may be much. Each refresh
- * is a step in which they give back what they have too much of.
+ * What the lists of CPUs hold is not in MemFree, and may be much: as much as a victim
+ * of the OOM killer has freed, while another CPU finds nothing and kills the next.
+ * Until cdm_reset() they hold as little as they can.
  */
+static inline int cdm_short_lists(void)
+{
+	return cdm_write(CDM_LISTS, "1000000");
+}
+
+/* Each refresh is a step in which they give back what they have too much of. */
 static inline void cdm_drain_lists(void)
 {
-	const char *knob = "/proc/sys/vm/percpu_pagelist_high_fraction";
-	long fraction = cdm_read_long(knob), free = 0, was;
+	long free = 0, was;
 
-	cdm_write(knob, "1000000");
+	cdm_short_lists();
 	do {
 		was = free;
 		cdm_stat_refresh();
 		free = cdm_meminfo("MemFree");
 	} while (free > was + 1024);
-	cdm_writef(knob, "%ld", fraction);
 }
 
 static inline void cdm_drop_caches(void)
@@ -1335,6 +1342,7 @@ static inline int cdm_reset(void)
 	/* What is in swap needs room to come back. */
 	cdm_free_ram();
 	cdm_swap_off();
+	cdm_write(CDM_LISTS, "0");
 	cdm_write("/sys/kernel/mm/numa/demotion_enabled", "0");
 	cdm_write("/proc/sys/vm/nr_hugepages", "0");
 	if (!cdm_is_base() && devs.nr)

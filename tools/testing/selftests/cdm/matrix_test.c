@@ -19,8 +19,6 @@
 #define GROUP_WITHOUT	"cdm_matrix_without"
 #define GROUP_EMPTY	"cdm_matrix_empty"
 
-#define HIGH_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
-
 /* How much RAM the state RAM_FULL leaves, and what is asked for there. */
 #define SPARE	(16 * MIB)
 #define BEYOND	(40 * MIB)
@@ -179,7 +177,7 @@ static int stay_on_one_cpu(void)
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno :
-		cdm_write(HIGH_FRACTION, "1000000");
+		cdm_short_lists();
 }
 
 FIXTURE_SETUP(matrix)
@@ -201,7 +199,6 @@ FIXTURE_TEARDOWN(matrix)
 	for (int i = 0; i < CDM_MAX_NODES; i++)
 		if (self->filler[i].pid)
 			cdm_kill(&self->filler[i]);
-	cdm_write(HIGH_FRACTION, "0");
 	EXPECT_EQ(0, cdm_reset());
 }
 
