@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <numaif.h>
 #include <poll.h>
@@ -315,22 +316,56 @@ static inline int cdm_short_lists(void)
 	return cdm_write(CDM_LISTS, "1000000");
 }
 
-/* Each refresh is a step in which they give back what they have too much of. */
+/* How many pages all of them may hold. */
+static inline long cdm_lists_limit(void)
+{
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	long sum = 0, limit;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " high: %ld", &limit) == 1)
+			sum += limit;
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+/* With each refresh they may hold an eighth less, and give back what is more. */
 static inline void cdm_drain_lists(void)
 {
-	long free = 0, was;
+	long limit, was;
 
 	cdm_short_lists();
+	limit = cdm_lists_limit();
 	do {
-		was = free;
+		was = limit;
 		cdm_stat_refresh();
-		free = cdm_meminfo("MemFree");
-	} while (free > was + 1024);
+		limit = cdm_lists_limit();
+	} while (limit < was);
 }
 
 static inline void cdm_drop_caches(void)
 {
 	cdm_write("/proc/sys/vm/drop_caches", "3");
+}
+
+/*
+ * Free what is kept for later: page cache, empty slabs, with these what KASAN has of
+ * them in quarantine, and the lists of CPUs.
+ */
+static inline void cdm_settle_ram(void)
+{
+	glob_t caches;
+
+	cdm_drop_caches();
+	if (!glob("/sys/kernel/slab/*/shrink", 0, NULL, &caches)) {
+		for (size_t i = 0; i < caches.gl_pathc; i++)
+			cdm_write(caches.gl_pathv[i], "1");
+		globfree(&caches);
+	}
+	cdm_drain_lists();
 }
 
 /* All of it: what waits for the LRU with a CPU could not be isolated. */

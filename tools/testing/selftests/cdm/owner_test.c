@@ -1035,8 +1035,7 @@ static struct ram_state ram_state(void)
 {
 	struct ram_state state;
 
-	cdm_drop_caches();
-	cdm_drain_lists();
+	cdm_settle_ram();
 	state.available = cdm_meminfo("MemAvailable");
 	state.free = cdm_meminfo("MemFree");
 	state.dirty = cdm_vmstat("nr_dirty_threshold");
@@ -1048,8 +1047,7 @@ static struct ram_state ram_state(void)
 TEST_F(owner, reserve_is_not_of_ram)
 {
 	struct ram_state before = ram_state(), after;
-	/* KASAN keeps what was freed in quarantine for a while. */
-	long slack = cdm_effort(32, 96) * MIB / 1024;
+	long slack = 32 * MIB / 1024;
 
 	ASSERT_EQ(0, set_reserve(self->dev, self->total / 8));
 	after = ram_state();

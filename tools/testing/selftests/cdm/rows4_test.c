@@ -5,8 +5,6 @@
  *
  * Whom the base kills is not certain, so no case is named after the row.
  */
-#include <glob.h>
-
 #include "rows_util.h"
 
 #define ROOM		96		/* MiB of the device that are left */
