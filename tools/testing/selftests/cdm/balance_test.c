@@ -95,14 +95,17 @@ static bool use_until(int nid, const char *addr, size_t size, long nr_pages)
 
 #define HOT	(4 * SIZE)
 
-/* The device uses it a lot, until there is more than there was room for. */
+/*
+ * The device uses it a lot, until more is there than there was room for: the last
+ * 2 MiB of a device are left free.
+ */
 static bool use_beyond_room(int nid, const char *addr)
 {
-	long room;
+	long free;
 
 	cdm_stat_refresh();
-	room = cdm_node_meminfo(nid, "MemFree") * 1024 / PAGE;
-	return use_passes_until(nid, addr, HOT, 50, room + PAGES / 4);
+	free = cdm_node_meminfo(nid, "MemFree") * 1024 / PAGE;
+	return use_passes_until(nid, addr, HOT, 50, free - MIB / PAGE);
 }
 
 /* CPUs use it, until no more pages than that are on the device. */
