@@ -86,7 +86,7 @@ nodes() {
 boot() {
 	local out=$COUNTS/$1 command
 	shift
-	command="mke2fs -q /dev/vda && mkdir /tmp/disk && mount /dev/vda /tmp/disk &&
+	command="mke2fs -q \$CDM_DISK && mkdir /tmp/disk && mount \$CDM_DISK /tmp/disk &&
 		$GUEST $(nodes "$TOPOLOGY") $* && sed -n '/\[/s/^/symbol /p' /proc/kallsyms"
 	QEMU_ARGS=$(plugin "$out" | tr -d '\n') \
 		"$TOOLS/vm.sh" "$(tr '\n' ' ' <<<"$command")" >"$out.operations"

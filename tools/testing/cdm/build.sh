@@ -9,12 +9,12 @@ set -euo pipefail
 FLAVOUR=${FLAVOUR:-default}
 KSRC=$(tree "$FLAVOUR")
 OBJ=$(obj "$FLAVOUR")
-JOBS=-j$(($(nproc) + 1))
 # Same input, same kernel: a rebuild must not differ by its date.
 export KBUILD_BUILD_TIMESTAMP="1970-01-01" KBUILD_BUILD_USER=cdm KBUILD_BUILD_HOST=cdm
 
 kmake() {
-	make -C "$KSRC" O="$OBJ" "$JOBS" -s "$@"
+	# shellcheck disable=SC2086
+	make -C "$KSRC" O="$OBJ" $JOBS_ARG -s "$@"
 }
 
 # The fragments as one, later lines over earlier ones.
@@ -75,7 +75,8 @@ selftests() {
 			INSTALL_HDR_PATH="$out/usr" headers_install
 		touch "$out/usr/stamp"
 	fi
-	step "build the selftests" make -C "$SRC/$dir" "$JOBS" -s OUTPUT="$out" \
+	# shellcheck disable=SC2086
+	step "build the selftests" make -C "$SRC/$dir" $JOBS_ARG -s OUTPUT="$out" \
 		KHDR_INCLUDES="-isystem $out/usr/include" all
 }
 
@@ -103,3 +104,4 @@ init
 selftests
 accelerator
 demo
+"$TOOLS/image.sh"

@@ -5,7 +5,7 @@
 # vm.sh sets the variables.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/tmp MODPROBE_OPTIONS="-d $CDM_OBJ/root"
+export HOME=/tmp CDM_DISK=/dev/loop0
 
 setup_failed() {
 	echo "cdm: $*" >&2
@@ -34,7 +34,8 @@ unfenced() {
 	modprobe dax_hmem
 }
 
-ip link set lo up 2>/dev/null || ifconfig lo up 2>/dev/null || true
+# A disk that is done with a request some time after it was asked.
+losetup --direct-io=on "$CDM_DISK" /dev/pmem0 || setup_failed "no disk"
 if [[ -n $CDM_DEVICE_NODES ]]; then
 	case $CDM_FLAVOUR in
 	default | debug) owner_driver && expect_nodes ;;

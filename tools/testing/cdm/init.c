@@ -2,22 +2,25 @@
 /*
  * The init of the guest.
  *
- * Mounts the host's file system read-only as root, runs one script in it and
- * reports to the host over a virtio-serial port. The report is a stream of
- * frames, each a header line "<type> <length>\n" and <length> bytes:
+ * Mounts a root file system read-only, that of the host or an image, runs one
+ * script in it and reports to the host over a virtio-serial port. The script is in
+ * the initramfs, as /script. The report is a stream of frames, each a header line
+ * "<type> <length>\n" and <length> bytes:
  *
  *   O, E  standard output and standard error of the script
  *   S     one line about a kernel splat
  *   X     exit status of the script, last of all
  *
  * Environment (from the kernel command line):
- *   CDM_RUN    directory of the run; its file "guest.sh" is the script
- *   CDM_TOP    the repository, which must be visible
+ *   CDM_IMAGE  the block device of the root file system; if unset, it is the host's
+ *   CDM_TOP    the repository, which must be visible with the host's
  *   CDM_BATCH  if unset, the script talks to the console hvc0 instead
+ *   CDM_LIMIT  seconds of the guest's own clock after which the script has failed
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,13 +31,17 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define PORT		"/dev/vport0p1"
+#define SCRIPT		"/run/script"
 #define MAX_SPLAT_LINES	60
+#define TIMEOUT_STATUS	124
 
 /* Any of these in a line of the kernel's own log is a splat. */
 static const char * const splats[] = {
@@ -114,46 +121,6 @@ static void mount_at(const char *type, const char *dir, const char *options)
 		die(dir);
 }
 
-/* The host's root, with what must be writable or ours put over it. */
-static void mount_all(const char *top)
-{
-	char from[4096], to[4096];
-
-	mkdir("/host", 0755);
-	if (mount("host", "/host", "9p", MS_RDONLY,
-		  "trans=virtio,version=9p2000.L,msize=512000,cache=loose"))
-		die("host file system");
-	mkdir("/root", 0755);
-	if (mount("/host", "/root", NULL, MS_BIND, NULL))
-		die("/root");
-
-	mount_at("proc", "/root/proc", "");
-	mount_at("sysfs", "/root/sys", "");
-	mount_at("devtmpfs", "/root/dev", "");
-	mount_at("devpts", "/root/dev/pts", "ptmxmode=0666");
-	mount_at("tmpfs", "/root/dev/shm", "mode=1777");
-	mount_at("hugetlbfs", "/root/dev/hugepages", "");
-	mount_at("tmpfs", "/root/tmp", "mode=1777");
-	mount_at("tmpfs", "/root/run", "mode=0755");
-	mount_at("tmpfs", "/root/var/tmp", "mode=1777");
-	mount_at("debugfs", "/root/sys/kernel/debug", "");
-	mount_at("tracefs", "/root/sys/kernel/tracing", "");
-	mount_at("cgroup2", "/root/sys/fs/cgroup", "");
-
-	/* A repository below /tmp would be hidden now. */
-	snprintf(from, sizeof(from), "/host%s", top);
-	snprintf(to, sizeof(to), "/root%s", top);
-	if (access(to, F_OK)) {
-		make_dirs(to);
-		if (mount(from, to, NULL, MS_BIND, NULL))
-			die(to);
-	}
-	symlink("/proc/self/fd", "/root/dev/fd");
-	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) ||
-	    chroot(".") || chdir("/"))
-		die("chroot");
-}
-
 static int open_retry(const char *path, int flags)
 {
 	int fd = -1;
@@ -168,9 +135,97 @@ static int open_retry(const char *path, int flags)
 	return fd;
 }
 
-static pid_t run_script(const char *run, int out, int err)
+/* At /host, for the repository may have to be found there once more. */
+static void mount_host(void)
 {
-	char script[4096];
+	mkdir("/host", 0755);
+	if (mount("host", "/host", "9p", MS_RDONLY,
+		  "trans=virtio,version=9p2000.L,msize=512000,cache=loose"))
+		die("host file system");
+	if (mount("/host", "/root", NULL, MS_BIND, NULL))
+		die("/root");
+}
+
+static void mount_image(const char *image)
+{
+	close(open_retry(image, O_RDONLY));
+	if (mount(image, "/root", "ext2", MS_RDONLY, NULL))
+		die(image);
+}
+
+/* A repository of the host below /tmp would be hidden now. */
+static void show_repository(const char *top)
+{
+	char from[4096], to[4096];
+
+	snprintf(from, sizeof(from), "/host%s", top);
+	snprintf(to, sizeof(to), "/root%s", top);
+	if (!access(to, F_OK))
+		return;
+	make_dirs(to);
+	if (mount(from, to, NULL, MS_BIND, NULL))
+		die(to);
+}
+
+/* The root, with what must be writable or ours put over it. */
+static void mount_all(const char *image, const char *top)
+{
+	mkdir("/dev", 0755);
+	mkdir("/root", 0755);
+	if (mount("devtmpfs", "/dev", "devtmpfs", 0, NULL))
+		die("/dev");
+	if (image)
+		mount_image(image);
+	else
+		mount_host();
+
+	mount_at("proc", "/root/proc", "");
+	mount_at("sysfs", "/root/sys", "");
+	mount_at("devtmpfs", "/root/dev", "");
+	mount_at("devpts", "/root/dev/pts", "ptmxmode=0666");
+	mount_at("tmpfs", "/root/dev/shm", "mode=1777");
+	mount_at("hugetlbfs", "/root/dev/hugepages", "");
+	mount_at("tmpfs", "/root/tmp", "mode=1777");
+	mount_at("tmpfs", "/root/run", "mode=0755");
+	mount_at("tmpfs", "/root/var/tmp", "mode=1777");
+	mount_at("debugfs", "/root/sys/kernel/debug", "");
+	mount_at("tracefs", "/root/sys/kernel/tracing", "");
+	mount_at("cgroup2", "/root/sys/fs/cgroup", "");
+	if (!image)
+		show_repository(top);
+	symlink("/proc/self/fd", "/root/dev/fd");
+	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) ||
+	    chroot(".") || chdir("/"))
+		die("chroot");
+}
+
+/* The initramfs is out of sight for the shell. */
+static void save_script(int from)
+{
+	int to = open(SCRIPT, O_WRONLY | O_CREAT, 0644);
+	char buf[4096];
+	ssize_t nr;
+
+	if (from < 0 || to < 0)
+		die(SCRIPT);
+	while ((nr = read(from, buf, sizeof(buf))) > 0)
+		write_all(to, buf, nr);
+	close(from);
+	close(to);
+}
+
+static void loopback_up(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr))
+		die("lo");
+	close(fd);
+}
+
+static pid_t run_script(int out, int err)
+{
 	pid_t pid = fork();
 	int in;
 
@@ -190,8 +245,7 @@ static pid_t run_script(const char *run, int out, int err)
 	dup2(err, 2);
 	for (int fd = 3; fd < 20; fd++)
 		close(fd);
-	snprintf(script, sizeof(script), "%s/guest.sh", run);
-	execl("/bin/bash", "bash", script, (char *)NULL);
+	execl("/bin/bash", "bash", SCRIPT, (char *)NULL);
 	perror("exec /bin/bash");
 	_exit(127);
 }
@@ -245,7 +299,39 @@ static int wait_for(pid_t child)
 	}
 }
 
-/* Pass on output and watch the kernel's log until the script has ended. */
+/* Seconds after which the script has failed, by the guest's clock; 0: none */
+static time_t limit(void)
+{
+	const char *text = getenv("CDM_LIMIT");
+
+	return text ? atol(text) : 0;
+}
+
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* The console's log shows where everybody is and what memory there is. */
+static int give_up(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY);
+
+	write_all(fd, "l", 1);
+	write_all(fd, "w", 1);
+	write_all(fd, "m", 1);
+	close(fd);
+	kill(-1, SIGKILL);
+	return TIMEOUT_STATUS;
+}
+
+/*
+ * Pass on output and watch the kernel's log until the script has ended or had its
+ * time.
+ */
 static int supervise(pid_t child, int out, int err)
 {
 	struct pollfd p[] = {
@@ -253,6 +339,7 @@ static int supervise(pid_t child, int out, int err)
 		{ .fd = err, .events = POLLIN },
 		{ .fd = kmsg, .events = POLLIN },
 	};
+	time_t end = limit() ? now() + limit() : 0;
 	int status;
 
 	do {
@@ -264,6 +351,8 @@ static int supervise(pid_t child, int out, int err)
 		if (p[2].revents)
 			read_kmsg();
 		status = wait_for(child);
+		if (status < 0 && end && now() >= end)
+			status = give_up();
 	} while (status < 0);
 	while (relay(&p[0], 'O'))
 		;
@@ -312,11 +401,14 @@ static void check_lockdep(void)
 static void check_kmemleak(void)
 {
 	static const char gave_up[] = "cdm: kmemleak gave up\n";
-	static char buf[8192];
+	static char buf[65536];
 	char *line, *save;
 	int fd = open("/sys/kernel/debug/kmemleak", O_WRONLY);
 
 	if (fd < 0)
+		return;
+	read_file("/proc/cmdline", buf, sizeof(buf));
+	if (strstr(buf, "kmemleak=off"))
 		return;
 	sleep(6);
 	if (write(fd, "scan", 4) < 0 && errno == EPERM)
@@ -331,13 +423,16 @@ static void check_kmemleak(void)
 
 int main(void)
 {
-	const char *run = getenv("CDM_RUN"), *top = getenv("CDM_TOP");
+	const char *image = getenv("CDM_IMAGE"), *top = getenv("CDM_TOP");
+	int script = open("/script", O_RDONLY);
 	int out[2], err[2], status;
 	char text[16];
 
-	if (!run || !top)
-		die("CDM_RUN and CDM_TOP are not set");
-	mount_all(top);
+	if (!image && !top)
+		die("neither CDM_IMAGE nor CDM_TOP is set");
+	mount_all(image, top);
+	save_script(script);
+	loopback_up();
 	sethostname("cdm", 3);
 	port = open_retry(PORT, O_RDWR);
 	kmsg = open_retry("/dev/kmsg", O_RDONLY | O_NONBLOCK);
@@ -346,7 +441,7 @@ int main(void)
 	fcntl(out[0], F_SETFL, O_NONBLOCK);
 	fcntl(err[0], F_SETFL, O_NONBLOCK);
 
-	status = supervise(run_script(run, out[1], err[1]), out[0], err[0]);
+	status = supervise(run_script(out[1], err[1]), out[0], err[0]);
 
 	check_kmemleak();
 	while (read_kmsg())

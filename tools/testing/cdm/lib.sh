@@ -9,11 +9,20 @@ DL=$BUILD/dl
 LOG=$BUILD/log
 BASE=$BUILD/base
 SRC=$BUILD/src
+CHECK=$BUILD/check
 PATCHES=$TOP/patches/6.12
 FLAVOURS="default debug off base"
 
-# The make of the workshop must not leak its variables into that of the kernel.
-unset MAKEFLAGS MAKEOVERRIDES MFLAGS MAKELEVEL
+# The make of the workshop shares its job slots with that of the kernel, but must not
+# leak its variables.
+JOBS_ARG=-j$(($(nproc) + 1))
+if [[ ${MAKEFLAGS:-} =~ --jobserver-auth=[^[:space:]]+ ]]; then
+	export MAKEFLAGS="-j ${BASH_REMATCH[0]}"
+	JOBS_ARG=
+else
+	unset MAKEFLAGS
+fi
+unset MAKEOVERRIDES MFLAGS MAKELEVEL
 export LC_ALL=C
 shopt -s inherit_errexit
 mkdir -p "$DL" "$LOG" "$BUILD/obj"
@@ -100,6 +109,11 @@ obj() {
 	echo "$BUILD/obj/$1${VARIANT:+-$VARIANT}"
 }
 
+# image FLAVOUR: the root file system of its sealed machines.
+image() {
+	echo "$BUILD/image/$1${VARIANT:+-$VARIANT}.ext2"
+}
+
 # The hooked files that flavour base has compiled.
 # shellcheck disable=SC2013
 hooked() {
@@ -138,14 +152,19 @@ check() {
 	fi
 }
 
+# totals FILE: how many results of each kind it has.
+totals() {
+	local passed failed skipped
+	passed=$(grep -c '^ok ' "$1") || true
+	failed=$(grep -c '^not ok ' "$1") || true
+	skipped=$(grep -c '^skip ' "$1") || true
+	echo "$passed passed, $failed failed, $skipped skipped"
+}
+
 # finish: the totals; fails if a test failed or there were none.
 finish() {
-	local passed failed skipped
 	[[ -n ${OWN_RESULTS:-} ]] || return 0
-	passed=$(grep -c '^ok ' "$RESULTS") || true
-	failed=$(grep -c '^not ok ' "$RESULTS") || true
-	skipped=$(grep -c '^skip ' "$RESULTS") || true
-	((failed == 0)) || grep '^not ok ' "$RESULTS" | sed 's/^not ok/failed:/'
-	echo "$passed passed, $failed failed, $skipped skipped"
-	((failed == 0 && passed > 0))
+	grep '^not ok ' "$RESULTS" | sed 's/^not ok/failed:/' || true
+	totals "$RESULTS"
+	! grep -q '^not ok ' "$RESULTS" && grep -q '^ok ' "$RESULTS"
 }

@@ -12,6 +12,7 @@ command in the guest, or
   124  timeout
 With --status the report is read from FILE after the machine has ended.
 """
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import threading
 
 DEAD, SPLAT, TIMEOUT = 98, 99, 124
+PIPE_SIZE = 1 << 20
 
 
 def frames(stream):
@@ -66,6 +68,8 @@ def run(timeout, log, command):
     # An end of file on its standard input would close the guest's port.
     machine = subprocess.Popen(command, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
+    # A guest that reports is not to wait until we have a CPU.
+    fcntl.fcntl(machine.stdout, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
     def expire():
         expired.set()

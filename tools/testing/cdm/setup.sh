@@ -7,7 +7,7 @@ set -euo pipefail
 
 PACKAGES="gcc libc6-dev make flex bison libelf-dev libssl-dev bc kmod cpio
 	rsync xz-utils git python3 qemu-system-x86 seabios numactl libnuma-dev
-	e2fsprogs stress-ng sparse shellcheck gnuplot-nox patch perl"
+	e2fsprogs stress-ng procps mount sparse shellcheck gnuplot-nox patch perl"
 SOURCE=linux-source-6.12
 NEEDED_MIB=12000
 

@@ -3,11 +3,17 @@
 # Run a command in a fresh virtual machine, or a shell if there is none.
 #   vm.sh [COMMAND]
 # Environment: FLAVOUR, TOPOLOGY, TIMEOUT (s), ACCEL (kvm, tcg, or icount: one
-# thread, and a clock that counts instructions), KERNEL_ARGS and QEMU_ARGS (more
-# arguments), CDM_DRIVER (cdm_test, or cdm_accel: the owner of the device memory is
-# an accelerator, a process here), and what a test of that name reads:
-# CDM_STRESS_SECONDS.
-# The guest has an empty disk of its own, /dev/vda.
+# thread, and a clock that counts instructions), SEED (of all that is random with
+# icount), ROOT (host: the files of this machine; image: those of image.sh),
+# SHIFT (an instruction takes 2^SHIFT ns then), LIMIT (s of the guest's own clock,
+# after which the command has failed), CONSOLE (log of the guest's console),
+# KERNEL_ARGS and QEMU_ARGS (more arguments), CDM_DRIVER (cdm_test, or cdm_accel:
+# the owner of the device memory is an accelerator, a process here), and what a
+# test of that name reads: CDM_STRESS_SECONDS.
+# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on
+# what the host does beside or how fast it is, and one SEED gives one run, to the
+# instruction.
+# The guest has an empty disk of its own, $CDM_DISK.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
 set -euo pipefail
@@ -19,8 +25,10 @@ TIMEOUT=${TIMEOUT:-300}
 COMMAND=${1:-}
 OBJ=$(obj "$FLAVOUR")
 KERNEL=$OBJ/arch/x86/boot/bzImage
+ROOT=${ROOT:-host}
 KEEP_LOGS=60
 DISK_MIB=2048
+SHIFT=${SHIFT:-0}
 
 # The topology, by node: ram or device, MiB, CPUs or nearest RAM node.
 kind=() mib=() arg=()
@@ -51,19 +59,25 @@ distance() {
 	esac
 }
 
+# How many MiB are below 4 GiB; the rest is above. The end of that is firmware's, and
+# must not be in a device.
+low_mib() {
+	(($(IFS=+; echo "${mib[*]}") > 2816)) && echo 2048 || echo 1024
+}
+
 # Physical memory and what it is backed by, as "PA MIB OFFSET" for each stretch of
-# a node. A q35 machine of more than 2.75 GiB has its first 2 GiB below and the
-# rest above 4 GiB.
+# a node.
 stretches() {
-	local n start=0 size low
+	local n start=0 size low below
+	below=$(low_mib)
 	for ((n = 0; n < $1; n++)); do
 		start=$((start + mib[n]))
 	done
 	size=${mib[$1]}
-	low=$((start < 2048 ? 2048 - start : 0))
+	low=$((start < below ? below - start : 0))
 	((low <= size)) || low=$size
 	((low == 0)) || echo "$((start << 20)) $low 0"
-	((low == size)) || echo "$(((start + low + 2048) << 20)) $((size - low)) $((low << 20))"
+	((low == size)) || echo "$(((start + low + 4096 - below) << 20)) $((size - low)) $((low << 20))"
 }
 
 memory_backend() {
@@ -97,7 +111,21 @@ numa_arguments() {
 			hmat "$a" "$b"
 		done
 	done
-	echo "-m $(($(IFS=+; echo "${mib[*]}")))M -smp $cpu,sockets=$(nodes ram | wc -w)"
+	a=$(($(IFS=+; echo "${mib[*]}")))
+	echo "-m ${a}M,slots=4,maxmem=$((a + 8192))M -smp $cpu,sockets=$(nodes ram | wc -w)"
+}
+
+# The disk and the root's image as persistent memory: read and written by the
+# guest's own CPU, without a thread of the host that may be slow.
+disks() {
+	echo "-object memory-backend-ram,id=disk,size=${DISK_MIB}M -device nvdimm,memdev=disk,id=nvdisk"
+	if [[ $ROOT == image ]]; then
+		echo "-object memory-backend-file,id=root,mem-path=$IMAGE,size=$(stat -c %s "$IMAGE"),readonly=on"
+		echo "-device nvdimm,memdev=root,id=nvroot,unarmed=on"
+	else
+		echo "-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
+		echo "-device virtio-9p-pci,fsdev=host,mount_tag=host"
+	fi
 }
 
 # hmat INITIATOR TARGET
@@ -161,7 +189,9 @@ start_accelerators() {
 kernel_parameters() {
 	echo "console=ttyS0 nokaslr panic=-1 loglevel=5 $(memmap_parameters)" \
 		"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120" \
-		"CDM_RUN=$RUN CDM_TOP=$TOP ${COMMAND:+CDM_BATCH=1} ${KERNEL_ARGS:-}"
+		"$([[ $ACCEL != icount ]] || echo tsc=reliable)" \
+		"${COMMAND:+CDM_BATCH=1} ${LIMIT:+CDM_LIMIT=$LIMIT} ${KERNEL_ARGS:-}" \
+		"$([[ $ROOT == image ]] && echo CDM_IMAGE=/dev/pmem1 || echo "CDM_TOP=$TOP")"
 }
 
 # accelerator: kvm if a guest really boots with it, asked once per machine.
@@ -190,12 +220,17 @@ write_script() {
 	cat <<-END
 	export CDM_TOPOLOGY=$TOPOLOGY CDM_FLAVOUR=$FLAVOUR
 	export CDM_RAM_NODES="$(nodes ram)" CDM_DEVICE_NODES="$(nodes device)"
-	export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_OBJ=$OBJ
 	export CDM_DRIVER=$DRIVER
 	export CDM_STRESS_SECONDS=${CDM_STRESS_SECONDS:-}
-	. $TOOLS/guest.sh
-	cd $TOP
 	END
+	if [[ $ROOT == host ]]; then
+		echo "export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_FILES=$DL"
+		echo "export MODPROBE_OPTIONS='-d $OBJ/root'"
+		echo "cd $TOP"
+	else
+		echo "export CDM_FILES=/files"
+	fi
+	cat "$TOOLS/guest.sh"
 	if [[ -n $COMMAND ]]; then
 		printf 'exec bash -c %q\n' "$COMMAND"
 	else
@@ -209,6 +244,8 @@ write_script() {
 	die "no topology '$TOPOLOGY' (there are: $(cd "$TOOLS/topology" && echo *))"
 [[ -e $KERNEL ]] || die "flavour $FLAVOUR is not built: make build FLAVOUR=$FLAVOUR"
 
+[[ $ROOT == host || $ROOT == image ]] || die "no root '$ROOT'"
+IMAGE=$(image "$FLAVOUR")
 read_topology
 ACCEL=${ACCEL:-$(accelerator)}
 DRIVER=${CDM_DRIVER:-cdm_test}
@@ -219,18 +256,23 @@ if [[ $ACCEL == kvm ]]; then
 else
 	# Without erms and fsrm the kernel copies by words, not byte by byte.
 	cpu="-accel tcg,thread=multi -cpu max,-erms,-fsrm"
-	[[ $ACCEL != icount ]] || cpu="${cpu/multi/single} -seed 1 \
-		-icount shift=0,sleep=off -rtc base=2020-01-01,clock=vm"
+	[[ $ACCEL != icount ]] || cpu="${cpu/multi/single} -seed ${SEED:-1} \
+		-icount shift=$SHIFT,sleep=off -rtc base=2020-01-01,clock=vm"
 fi
 
 mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
 trap 'rm -rf "$RUN"' EXIT
-CONSOLE=$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log
+CONSOLE=${CONSOLE:-$LOG/vm-$(date +%H%M%S)-${RUN##*/}.console.log}
 find "$LOG" -ignore_readdir_race -name 'vm-*.console.log' -printf '%T@ %p\n' | sort -rn |
 	sed "1,${KEEP_LOGS}d" | cut -d' ' -f2 | xargs -r rm -f
-write_script >"$RUN/guest.sh"
-truncate -s "${DISK_MIB}M" "$RUN/disk"
+write_script >"$RUN/script"
+{
+	cat "$BUILD/initramfs.cpio"
+	cd "$RUN"
+	touch -d @0 script
+	echo script | cpio -o -H newc --quiet --reproducible
+} >"$RUN/initrd"
 echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY" >"$CONSOLE"
 
 if [[ $DRIVER == cdm_accel && -n $(nodes device) ]]; then
@@ -239,16 +281,13 @@ if [[ $DRIVER == cdm_accel && -n $(nodes device) ]]; then
 fi
 
 # shellcheck disable=SC2054,SC2206,SC2207
-qemu=(qemu-system-x86_64 -machine q35,hmat=on $cpu $(numa_arguments)
+qemu=(qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-below-4g=$(low_mib)M $cpu $(numa_arguments)
 	-nodefaults -no-user-config -display none -no-reboot
-	-kernel "$KERNEL" -initrd "$BUILD/initramfs.cpio"
+	-kernel "$KERNEL" -initrd "$RUN/initrd"
 	-append "$(kernel_parameters)"
 	-chardev "file,id=console,path=$CONSOLE,append=on" -serial chardev:console
-	-device virtio-serial-pci -device virtserialport,nr=1,chardev=report
-	-drive "if=none,id=disk,format=raw,cache=unsafe,file=$RUN/disk"
-	-device virtio-blk-pci,drive=disk
-	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
-	-device virtio-9p-pci,fsdev=host,mount_tag=host $ACCELERATORS ${QEMU_ARGS:-})
+	-device virtio-serial-pci,ioeventfd=off -device virtserialport,nr=1,chardev=report
+	$(disks) $ACCELERATORS ${QEMU_ARGS:-})
 
 if [[ -n $COMMAND ]]; then
 	python3 "$TOOLS/relay.py" "$TIMEOUT" "$CONSOLE" "${qemu[@]}" \
