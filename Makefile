@@ -3,12 +3,15 @@
 # fetched or built lies under build/.
 #
 # make demo                     set up everything and give the guided tour
-# make check                    set up everything and run every test
+# make check                    set up everything and run the tests of the feature
+# make check-all                every test of every flavour and machine
 # make build    [FLAVOUR=]      kernel, modules, tests; incremental
 # make run CMD= [TOPOLOGY= FLAVOUR= TIMEOUT=]  one command in a fresh guest
 # make shell    [TOPOLOGY= FLAVOUR=]           the same, interactive
-# make selftest [TOPOLOGY= FLAVOUR= TESTS=]    tests from user space
+# make selftest [TOPOLOGY= FLAVOUR= TESTS= SEED=]  tests from user space
 # make kunit    [FLAVOUR=]      unit tests
+# make repeat   [GOAL= TIMES= LOADED=]  is the check the same every time?
+# make soak     [HOURS=]        what the checks leave out for its time
 # make bench    [FULL=1]        benchmarks; results in build/results
 # make bench-fence [PROFILE=]   what the fence costs, in instructions
 # make bench-move [KIND= PAGES=] what a migration costs, in instructions
@@ -25,18 +28,18 @@
 # CDM_DRIVER: cdm_test (default), or cdm_accel: the devices are accelerators that
 #             compute, each a process on the host.
 # FLAVOUR: default, debug, off, base.
-# TOPOLOGY: single (default), two, frontier, eight, plain.
+# TOPOLOGY: single (default), two, frontier, eight, plain, small.
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS NEW VERIFY PROFILE CDM_DRIVER KIND PAGES FULL
+export FLAVOUR TOPOLOGY TIMEOUT TESTS SEED NEW VERIFY PROFILE CDM_DRIVER KIND PAGES FULL GOAL TIMES LOADED HOURS JOBS
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm
 
-.PHONY: help setup build demo check run shell selftest kunit bench style
+.PHONY: help setup build demo check check-all run shell selftest kunit bench style
 .PHONY: edit refresh export port quiet-build bench-fence bench-move fence-table
-.PHONY: performance-table bench-place
+.PHONY: performance-table bench-place repeat soak
 
 help:
 	@sed -n '1d; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -54,8 +57,16 @@ quiet-build:
 demo: build
 	@$(tools)/demo.sh
 
-check: setup
-	@$(tools)/check.sh
+check check-all selftest: setup
+	@$(tools)/check.sh $@
+
+repeat: setup
+	@$(tools)/repeat.sh
+
+soak: setup
+	@FLAVOUR=default $(tools)/build.sh
+	@FLAVOUR=debug $(tools)/build.sh
+	@$(tools)/soak.sh
 
 run: quiet-build
 	@$(tools)/vm.sh "$$CDM_CMD"
@@ -63,7 +74,7 @@ run: quiet-build
 shell: quiet-build
 	@$(tools)/vm.sh
 
-selftest kunit style: build
+kunit style: build
 	@$(tools)/$@.sh
 
 bench: build

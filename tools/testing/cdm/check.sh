@@ -1,49 +1,41 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Everything: the builds of all flavours and every test. The last line is
-# "N passed, N failed, N skipped".
+# Run a goal of check.mk (check, check-all, selftest) and print what was skipped,
+# what failed, and the totals: "N passed, N failed, N skipped".
+# Environment: JOBS (how many stages at a time); for selftest FLAVOUR, TOPOLOGY,
+# TESTS and SEED.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# stage NAME COMMAND...: results are counted, so a failure does not end it.
-stage() {
-	local name=$1 start=$SECONDS
-	shift
-	echo "== $name"
-	"$@" || true
-	echo "== $name: $((SECONDS - start)) s"
+GOAL=${1:-check}
+
+goal() {
+	make -C "$TOP" -f "$TOOLS/check.mk" --no-print-directory "$@"
 }
 
-flavour() {
-	local f=$1
-	shift
-	FLAVOUR=$f "$@"
+# collect STAGE...: the results in an order that does not depend on who was first.
+collect() {
+	local s
+	for s in "$@"; do
+		if [[ -e $CHECK/$s ]]; then
+			cat "$CHECK/$s"
+		else
+			echo "not ok $s # did not run"
+		fi
+	done
 }
 
-start_results
-unset FLAVOUR TOPOLOGY TIMEOUT VARIANT
-for f in default base off debug; do
-	what=kernel
-	[[ $f != off ]] || what=hooked
-	stage "build $f" check "build $f" env FLAVOUR="$f" WHAT="$what" "$TOOLS/build.sh"
-	case $f in
-	default)
-		stage "style" "$TOOLS/style.sh"
-		stage "kunit" "$TOOLS/kunit.sh"
-		stage "harness" "$TOOLS/harness.sh"
-		stage "accelerator" check "accelerator" "$BUILD/accelerator/accel-selftest"
-		stage "library" check "library" "$BUILD/lib/check"
-		stage "selftests" "$TOOLS/selftest.sh"
-		stage "demo" check "demo" "$TOOLS/demo.sh"
-		;;
-	base) stage "the tests see a leak" flavour base "$TOOLS/selftest.sh" ;;
-	off) stage "off is off" "$TOOLS/off.sh" ;;
-	debug)
-		stage "kunit, debug" flavour debug "$TOOLS/kunit.sh"
-		TIMEOUT=4500 stage "selftests, debug" flavour debug "$TOOLS/selftest.sh"
-		;;
-	esac
-done
-stage "table of the fence" check "table of the fence" "$TOOLS/fence-table.sh" --check
-echo "== total: $SECONDS s"
-finish
+[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED
+unset TIMEOUT VARIANT
+alone check
+rm -rf "$CHECK"
+mkdir -p "$CHECK"
+stages=$(goal -s "list-$GOAL")
+goal -k -O -j"${JOBS:-$(nproc)}" "$GOAL" 9>&- || true
+# shellcheck disable=SC2086
+collect $stages >"$CHECK.txt"
+grep '^skip ' "$CHECK.txt" || true
+grep '^not ok ' "$CHECK.txt" | sed 's/^not ok/failed:/' || true
+echo "== total: $SECONDS s; all results in ${CHECK#"$TOP"/}.txt"
+totals "$CHECK.txt"
+! grep -q '^not ok ' "$CHECK.txt" && grep -q '^ok ' "$CHECK.txt"

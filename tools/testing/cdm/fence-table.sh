@@ -10,25 +10,20 @@ TABLE=$TOP/Documentation/mm/cdm/fence.rst
 # Programs that are no matter of the fence.
 OTHERS='^(accel|balance|exact|owner)'
 
+# logs FLAVOUR TOPOLOGY...: of each program that had to run there
 logs() {
-	local t
+	local t p log
 	for t in "${@:2}"; do
-		[[ -e $LOG/selftest-$1-$t.ktap ]] ||
-			die "no log of the selftests of flavour $1, topology $t: make check"
-		complete "$LOG/selftest-$1-$t.ktap" "$1" ||
-			die "selftests of flavour $1, topology $t, were run only in part: make check"
-		echo "$LOG/selftest-$1-$t.ktap"
-	done
-}
-
-# complete LOG FLAVOUR: has every program of tests left its results in it?
-complete() {
-	local p
-	for p in "$BUILD"/selftests/*_test; do
-		p=${p##*/}
-		[[ ! $p =~ $OTHERS ]] || continue
-		grep -q "^#cdm begin $p\$" "$1" || [[ $p == workload_test && $1 == *-two.ktap ]] ||
-			[[ $2 == base && $(row_cases "$p") == 0 ]] || return 1
+		for p in "$BUILD"/selftests/*_test; do
+			p=${p##*/}
+			log=$LOG/selftest-$1-$t-$p.ktap
+			if [[ $p =~ $OTHERS ]] || [[ $1 == base && $(row_cases "$p") == 0 ]]; then
+				continue
+			fi
+			grep -q "^#cdm end $p " "$log" ||
+				die "$p did not run with flavour $1 on $t: make check-all"
+			echo "$log"
+		done
 	done
 }
 

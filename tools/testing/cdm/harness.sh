@@ -26,23 +26,36 @@ bytes() {
 	cmp <(vm 'seq 300000') <(seq 300000)
 }
 
+# sealed SEED: all that a sealed machine says of itself
+sealed() {
+	SEED=$1 ROOT=image ACCEL=icount SHIFT=2 "$TOOLS/vm.sh" \
+		'dmesg; cat /proc/vmstat /proc/interrupts /proc/uptime'
+}
+
+repeatable() {
+	cmp <(sealed 1) <(sealed 1) && ! cmp -s <(sealed 1) <(sealed 2)
+}
+
+guest_limit() {
+	LIMIT=5 ROOT=image ACCEL=icount SHIFT=2 expect 124 vm 'sleep 1000'
+}
+
 # fake NAME SCRIPT
 fake() {
 	printf '#!/bin/bash\n%s\n' "$2" >"$FAKES/$1_test"
 	chmod +x "$FAKES/$1_test"
 }
 
-# red WANT SCRIPT: a program that does SCRIPT fails, and the one after it
-# still counts.
+# red WANT SCRIPT: a program that does SCRIPT fails, and says how to see it again.
 red() {
 	local out
 	rm -rf "$FAKES"
 	mkdir -p "$FAKES"
 	fake bad "$2"
-	fake good 'echo TAP version 13; echo 1..1; echo ok 1 fine'
-	out=$(RESULTS='' PROGRAMS=$FAKES "$TOOLS/selftest.sh" 2>&1) && return 1
+	out=$(RESULTS='' PROGRAMS=$FAKES ROOT=host \
+		"$TOOLS/selftest.sh" default "$TOPOLOGY" bad_test 2>&1) && return 1
 	echo "$out"
-	grep -q '^ok .*good_test: fine' <<<"$out" && grep -q "^not ok .*$1" <<<"$out"
+	grep -q "^not ok .*$1" <<<"$out" && grep -q "again: .*TESTS=bad_test SEED=" <<<"$out"
 }
 
 ktap() {
@@ -57,6 +70,8 @@ check "harness: warning in the kernel" expect 99 vm "$PROVOKE; true"
 check "harness: panic" expect 98 vm 'echo c >/proc/sysrq-trigger'
 check "harness: reset" expect 98 vm 'echo b >/proc/sysrq-trigger'
 TIMEOUT=10 check "harness: timeout" expect 124 vm 'sleep 60'
+check "harness: limit of the guest's own time" guest_limit
+check "harness: a sealed machine repeats itself" repeatable
 
 begin='echo TAP version 13; echo 1..2; echo ok 1 one'
 ktap "failing test" "two" "$begin; echo not ok 2 two; exit 1"

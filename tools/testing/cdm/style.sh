@@ -55,7 +55,8 @@ kernel_build() {
 	cmp -s "$BUILD/obj/default/.config" "$OBJ/.config" ||
 		cp "$BUILD/obj/default/.config" "$OBJ/.config"
 	rm -rf "$OBJ/mm/cdm" "$OBJ/drivers/cdm"
-	make -C "$SRC" O="$OBJ" -j3 -s "$@" mm/cdm/ drivers/cdm/ 2>&1 | tee "$LOG/style.out"
+	# shellcheck disable=SC2086
+	make -C "$SRC" O="$OBJ" $JOBS_ARG -s "$@" mm/cdm/ drivers/cdm/ 2>&1 | tee "$LOG/style.out"
 	((PIPESTATUS[0] == 0)) && ! grep -v "$UNANNOTATED" "$LOG/style.out" |
 		grep -qE "($OURS).*(warning|error):"
 }

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# What the checks leave out for its time, as long as HOURS last (default 1): the
+# checkers with kmemleak and on a large machine, other seeds, several threads of the
+# emulator at once, more devices. Each round begins with a new seed.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+FOUND=$LOG/soak.txt
+END=$((SECONDS + $(awk "BEGIN { print int(${HOURS:-1} * 3600) }")))
+
+# round NAME ENVIRONMENT...: every selftest that way.
+round() {
+	local name=$1
+	shift
+	((SECONDS < END)) || return 0
+	env "$@" "$TOOLS/check.sh" selftest >"$LOG/soak.out" 2>&1 || true
+	echo "$name: $(totals "$CHECK.txt")"
+	grep '^not ok ' "$CHECK.txt" | sed "s/\$/ ($name)/" | tee -a "$FOUND" || true
+	grep '^    again: ' "$LOG/soak.out" || true
+	cat "$CHECK.txt" >>"$RESULTS"
+}
+
+start_results
+: >"$FOUND"
+while ((SECONDS < END)); do
+	seed=$((RANDOM << 15 | RANDOM))
+	round "seed $seed" SEED=$seed TOPOLOGY="single two eight"
+	round "seed $seed, checkers" SEED=$seed FLAVOUR=debug TOPOLOGY=two KMEMLEAK=1 LIMIT=6000 TIMEOUT=10800
+	round "several threads" ACCEL=tcg TOPOLOGY="single two" CDM_STRESS_SECONDS=60
+done
+finish

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# One stage of check.mk: run a command and leave its results in build/check/STAGE.
+#   stage.sh STAGE COMMAND...
+# A command that says nothing of its own is one test. Fails only if a build does,
+# for then nothing that needs it can run.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+STAGE=$1 OUT=$LOG/$1.out start=$SECONDS
+shift
+mkdir -p "$CHECK"
+export RESULTS=$CHECK/$STAGE
+rm -f "$RESULTS" "$RESULTS.new"
+RESULTS+=.new
+: >"$RESULTS"
+
+logged "$OUT" "$@"
+if ((STATUS == 0)) && [[ ! -s $RESULTS ]]; then
+	echo "ok $STAGE" >>"$RESULTS"
+elif ((STATUS != 0)) && ! grep -q '^not ok ' "$RESULTS"; then
+	echo "not ok $STAGE # status $STATUS, see ${OUT#"$TOP"/}" >>"$RESULTS"
+	tail -n 12 "$OUT" | sed 's/^/    /'
+fi
+printf '%5d s  %-44s %s\n' $((SECONDS - start)) "$STAGE" "$(totals "$RESULTS")"
+grep -A2 '^not ok ' "$RESULTS" || true
+mv "$RESULTS" "${RESULTS%.new}"
+[[ $STAGE != build.* ]] || exit "$STATUS"
