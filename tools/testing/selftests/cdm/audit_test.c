@@ -22,7 +22,7 @@ FIXTURE(audit) {
 FIXTURE_SETUP(audit)
 {
 	self->breach = -1;
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	if (cdm_is_base())
@@ -42,7 +42,7 @@ FIXTURE_TEARDOWN(audit)
 		cdm_kill(&self->child);
 	if (self->other.pid)
 		cdm_kill(&self->other);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static const char *node_file(int nid, const char *name)

@@ -45,7 +45,7 @@ FIXTURE(balance) {
 
 FIXTURE_SETUP(balance)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (cdm_missing())
 		SKIP(return, "%s", cdm_missing());
 	self->dev = cdm_dev(0);
@@ -59,7 +59,7 @@ FIXTURE_TEARDOWN(balance)
 	cdm_write(WATERMARKS, "10");
 	if (cdm_devs().nr)
 		balance_attr(self->dev, "1");
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static int report_to(int nid, const void *addr, size_t size, double passes)

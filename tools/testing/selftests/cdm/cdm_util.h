@@ -740,14 +740,9 @@ static inline bool cdm_each_big_file(bool (*fn)(int fd, long size, void *arg),
 	static const char * const dirs[] = {
 		"/usr/lib/x86_64-linux-gnu", "/usr/bin", "/usr/lib",
 	};
-	const char *build = getenv("CDM_BUILD");
-	char archives[PATH_MAX];
-	bool done = false;
+	const char *files = getenv("CDM_FILES");
+	bool done = files && cdm_each_file_in(files, fn, arg);
 
-	/* The archive of the kernel source: one big file, quick to read. */
-	snprintf(archives, sizeof(archives), "%s/dl", build ?: "");
-	if (build)
-		done = cdm_each_file_in(archives, fn, arg);
 	for (int i = 0; !done && i < ARRAY_SIZE(dirs); i++)
 		done = cdm_each_file_in(dirs[i], fn, arg);
 	return done;
@@ -1337,19 +1332,21 @@ static inline void cdm_swap_off(void)
 	cdm_write("/sys/block/zram0/reset", "1");
 }
 
-/* A disk */
-
-#define CDM_DISK	"/dev/vda"
+/* A disk that tests may write to, or NULL */
+static inline const char *cdm_disk(void)
+{
+	return getenv("CDM_DISK");
+}
 
 /* An empty file system on it, at @dir. Returns why there is none, or NULL. */
 static inline const char *cdm_mount_disk(const char *dir)
 {
-	if (access(CDM_DISK, F_OK))
-		return "the machine has no disk " CDM_DISK;
-	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 " CDM_DISK))
-		return "no file system could be made on " CDM_DISK;
+	if (!cdm_disk())
+		return "the machine has no disk: CDM_DISK is not set";
+	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 $CDM_DISK"))
+		return "no file system could be made on the disk";
 	mkdir(dir, 0755);
-	if (!mount(CDM_DISK, dir, "ext2", 0, NULL))
+	if (!mount(cdm_disk(), dir, "ext2", 0, NULL))
 		return NULL;
 	return errno == ENODEV ? "the kernel has no ext2" : strerror(errno);
 }
@@ -1365,12 +1362,107 @@ static inline int cdm_judge(void)
 	return -EPROTO;
 }
 
-/* Every test starts on, and leaves behind, a machine without traces. */
-static inline int cdm_reset(void)
+/*
+ * What a test that fails has done to the machine: counters of the kernel and free
+ * memory by node, before and after, and the audit of the device nodes.
+ */
+struct cdm_counter {
+	char name[56];
+	long value;
+};
+
+struct cdm_snapshot {
+	struct cdm_counter counter[1024];
+	int nr;
+};
+
+/* @nid: the node whose counters these are, or -1 for all */
+static inline void cdm_snapshot_add(struct cdm_snapshot *snap, const char *path,
+				    int nid)
+{
+	FILE *file = fopen(path, "re");
+	char line[128], name[40];
+	long value;
+
+	while (file && snap->nr < ARRAY_SIZE(snap->counter) &&
+	       fgets(line, sizeof(line), file)) {
+		struct cdm_counter *at = &snap->counter[snap->nr];
+
+		if (sscanf(line, "%39s %ld", name, &value) != 2)
+			continue;
+		if (nid >= 0)
+			snprintf(at->name, sizeof(at->name), "node%d %s", nid, name);
+		else
+			snprintf(at->name, sizeof(at->name), "%s", name);
+		at->value = value;
+		snap->nr++;
+	}
+	if (file)
+		fclose(file);
+}
+
+static inline void cdm_snapshot(struct cdm_snapshot *snap)
+{
+	unsigned long nodes = cdm_all_mask();
+	char path[128];
+
+	snap->nr = 0;
+	cdm_snapshot_add(snap, "/proc/vmstat", -1);
+	for (int nid = 0; nid < CDM_MAX_NODES; nid++) {
+		if (!(nodes >> nid & 1))
+			continue;
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/vmstat", nid);
+		cdm_snapshot_add(snap, path, nid);
+	}
+}
+
+static inline void cdm_print_file(const char *path)
+{
+	char buf[4096], *line, *save;
+
+	if (cdm_read(path, buf, sizeof(buf)) < 0)
+		return;
+	fprintf(stderr, "# %s:\n", path);
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		fprintf(stderr, "#   %s\n", line);
+}
+
+static inline void cdm_print_changes(const struct cdm_snapshot *before)
+{
+	static struct cdm_snapshot after;
+	struct cdm_nodes devs = cdm_devs();
+	char path[128];
+
+	cdm_snapshot(&after);
+	fprintf(stderr, "# counters that changed, before and after:\n");
+	for (int i = 0; i < before->nr && i < after.nr; i++) {
+		const struct cdm_counter *a = &before->counter[i];
+		const struct cdm_counter *b = &after.counter[i];
+
+		if (a->value != b->value && !strcmp(a->name, b->name))
+			fprintf(stderr, "#   %s %ld %ld\n", a->name, a->value, b->value);
+	}
+	for (int i = 0; i < devs.nr; i++) {
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/cdm/audit", devs.nid[i]);
+		cdm_print_file(path);
+	}
+}
+
+static struct cdm_snapshot cdm_before;
+
+/*
+ * Every test starts on, and leaves behind, a machine without traces. One that has
+ * failed leaves its counters in the log.
+ */
+static inline int cdm_reset(const struct __test_metadata *test)
 {
 	struct cdm_nodes devs = cdm_devs();
 	int err = 0;
 
+	if (test->exit_code == KSFT_FAIL)
+		cdm_print_changes(&cdm_before);
 	cdm_task_policy(MPOL_DEFAULT, 0);
 	cdm_cgroup_leave();
 	cdm_cgroup_remove_all();
@@ -1385,6 +1477,7 @@ static inline int cdm_reset(void)
 	for (int i = 0; i < devs.nr; i++)
 		cdm_node_hugepages(devs.nid[i], 0);
 	cdm_drop_caches();
+	cdm_snapshot(&cdm_before);
 	return err ?: cdm_judge();
 }
 

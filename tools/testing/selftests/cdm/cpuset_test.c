@@ -24,7 +24,7 @@ FIXTURE_SETUP(cpuset)
 {
 	int len = 0;
 
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -40,7 +40,7 @@ FIXTURE_TEARDOWN(cpuset)
 	EXPECT_EQ(0, cdm_unfenced());
 	if (self->child.pid)
 		cdm_kill(&self->child);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static unsigned long mems_of(const char *group, const char *file)

@@ -91,7 +91,7 @@ FIXTURE_SETUP(fail)
 		SKIP(return, "%s", missing);
 	if (self->mover.nth < 0 || access("/sys/kernel/debug/failslab", F_OK))
 		SKIP(return, "the kernel cannot make allocations fail");
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	ASSERT_TRUE(any_may_fail("fail_page_alloc", "ignore-gfp-wait"));
 	ASSERT_TRUE(any_may_fail("failslab", "ignore-gfp-wait"));
 	ASSERT_EQ(0, cdm_write(FAIL "min-order", "0"));
@@ -112,7 +112,7 @@ FIXTURE_TEARDOWN(fail)
 	if (self->child.pid)
 		cdm_kill(&self->child);
 	EXPECT_EQ(0, cdm_judge());
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static int driver_move(struct mover *mover, int nid)

@@ -213,7 +213,7 @@ static long isolated(void)
 }
 
 /* Every test ends with that. */
-static int area_end(void)
+static int area_end(struct __test_metadata *_metadata)
 {
 	long nr = isolated();
 	int err = cdm_judge();
@@ -222,7 +222,7 @@ static int area_end(void)
 	knobs_reset();
 	if (nr)
 		fprintf(stderr, "# %ld pages are still isolated\n", nr);
-	return cdm_reset() ?: err ?: nr ? -EPROTO : 0;
+	return cdm_reset(_metadata) ?: err ?: nr ? -EPROTO : 0;
 }
 
 /* What is counted */
@@ -308,7 +308,7 @@ FIXTURE_SETUP(exact)
 	if (missing)
 		SKIP(return, "%s", missing);
 	area->by_syscall = variant->by_syscall;
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	ASSERT_EQ(0, cdm_cgroup_create(CGROUP));
 	ASSERT_EQ(0, cdm_cgroup_enter(CGROUP));
 	if (variant->large && access(MTHP "enabled", W_OK))
@@ -329,7 +329,7 @@ FIXTURE_TEARDOWN(exact)
 	EXPECT_TRUE(!self->area.addr || !area_wrong(&self->area));
 	EXPECT_TRUE(!self->child.pid || !tenant_wrong(&self->child));
 	tenant_end(&self->child);
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 TEST_F(exact, content_and_place)
@@ -662,7 +662,7 @@ FIXTURE_SETUP(way)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	ASSERT_TRUE(area_map(&self->area, SIZE));
 	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd);
@@ -672,7 +672,7 @@ FIXTURE_SETUP(way)
 FIXTURE_TEARDOWN(way)
 {
 	close(self->fd);
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 /* Idle marks of the frames, one bit each; eight bytes at a time */
@@ -1483,7 +1483,7 @@ FIXTURE_SETUP(devices)
 		SKIP(return, "%s", missing);
 	if (cdm_devs().nr < 2)
 		SKIP(return, "topology %s has one device", cdm_topology());
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->area.from = cdm_dev(0);
 	self->area.to = cdm_dev(1);
 	self->evicted = cdm_vmstat("cdm_evicted_driver");
@@ -1492,7 +1492,7 @@ FIXTURE_SETUP(devices)
 FIXTURE_TEARDOWN(devices)
 {
 	EXPECT_EQ(self->evicted, cdm_vmstat("cdm_evicted_driver"));
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 static void across(struct __test_metadata *_metadata, struct area *area)
@@ -1546,12 +1546,12 @@ FIXTURE_SETUP(full)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 }
 
 FIXTURE_TEARDOWN(full)
 {
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 #define LARGE	(MAX_PAGES * PAGE)
@@ -1936,7 +1936,7 @@ FIXTURE_SETUP(race)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (variant->swap && cdm_swap_on(64))
 		SKIP(return, "no swap in compressed RAM");
 	if (variant->large && access(MTHP "enabled", W_OK))
@@ -1947,7 +1947,7 @@ FIXTURE_SETUP(race)
 
 FIXTURE_TEARDOWN(race)
 {
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 static long now_ms(void)
@@ -2022,7 +2022,7 @@ FIXTURE_SETUP(leave)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->used = cdm_audit_used();
 }
 
@@ -2035,7 +2035,7 @@ FIXTURE_TEARDOWN(leave)
 		usleep(100000);
 	}
 	EXPECT_EQ(self->used, cdm_audit_used());
-	EXPECT_EQ(0, area_end());
+	EXPECT_EQ(0, area_end(_metadata));
 }
 
 static int migrate_async(const struct area *area)

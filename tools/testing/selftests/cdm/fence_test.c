@@ -26,7 +26,7 @@ FIXTURE(fence) {
 
 FIXTURE_SETUP(fence)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->mark = cdm_mark();
@@ -36,7 +36,7 @@ FIXTURE_TEARDOWN(fence)
 {
 	if (self->lazy.pid)
 		cdm_kill(&self->lazy);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static bool press(struct cdm_child *child)
@@ -481,7 +481,7 @@ FIXTURE(reclaim) {
 
 FIXTURE_SETUP(reclaim)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	ASSERT_EQ(0, cdm_cgroup_create("cdm_reclaim"));
@@ -493,7 +493,7 @@ FIXTURE_TEARDOWN(reclaim)
 		cdm_kill(&self->device);
 	if (self->ram.pid)
 		cdm_kill(&self->ram);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /*
@@ -694,7 +694,7 @@ FIXTURE(offline) {
 
 FIXTURE_SETUP(offline)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 }
@@ -705,7 +705,7 @@ FIXTURE_TEARDOWN(offline)
 		cdm_kill(&self->lazy);
 	if (self->state[0])
 		EXPECT_EQ(0, cdm_write(self->state, "online_kernel"));
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static unsigned long block_size(void)
@@ -812,7 +812,7 @@ FIXTURE(account) {
 
 FIXTURE_SETUP(account)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->ram = cdm_rams();
@@ -822,7 +822,7 @@ FIXTURE_SETUP(account)
 
 FIXTURE_TEARDOWN(account)
 {
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /* Others allocate and free meanwhile; all devices together have 2 GiB. */

@@ -29,7 +29,7 @@ FIXTURE(input) {
 FIXTURE_SETUP(input)
 {
 	memset(huge, 'x', sizeof(huge) - 1);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	if (cdm_is_base())
@@ -54,7 +54,7 @@ FIXTURE_TEARDOWN(input)
 			cdm_kill(&self->child[i]);
 	cdm_write(self->weight, "0");
 	cdm_write(self->access, "open");
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	EXPECT_EQ(0, cdm_unfenced());
 }
 

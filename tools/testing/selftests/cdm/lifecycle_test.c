@@ -68,7 +68,7 @@ FIXTURE_SETUP(life)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->dev = cdm_dev(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
 	ASSERT_EQ(0, cdm_range(self->dev, 0, &self->range));
@@ -83,7 +83,7 @@ FIXTURE_TEARDOWN(life)
 	if (self->other.pid)
 		cdm_kill(&self->other);
 	cdm_write(AUTO_ONLINE, self->auto_online);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	online_all_blocks(self->dev);
 	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
 }

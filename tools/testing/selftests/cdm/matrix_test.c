@@ -182,7 +182,7 @@ static int stay_on_one_cpu(void)
 
 FIXTURE_SETUP(matrix)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	ASSERT_EQ(0, stay_on_one_cpu());
@@ -199,7 +199,7 @@ FIXTURE_TEARDOWN(matrix)
 	for (int i = 0; i < CDM_MAX_NODES; i++)
 		if (self->filler[i].pid)
 			cdm_kill(&self->filler[i]);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 struct combination {

@@ -25,7 +25,7 @@ FIXTURE_SETUP(range)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->dev = cdm_dev(0);
 	self->ram = cdm_ram(0);
 	self->status = calloc(PAGES, sizeof(*self->status));
@@ -36,7 +36,7 @@ FIXTURE_SETUP(range)
 FIXTURE_TEARDOWN(range)
 {
 	free(self->status);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /* How many of @status are @value. */
@@ -489,7 +489,7 @@ FIXTURE_SETUP(compute)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->dev = cdm_dev(0);
 	self->addr = cdm_map(SIZE);
 	cdm_fill(self->addr, SIZE, SEED);
@@ -500,7 +500,7 @@ FIXTURE_SETUP(compute)
 
 FIXTURE_TEARDOWN(compute)
 {
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 TEST_F(compute, sum)

@@ -17,7 +17,7 @@ FIXTURE(move) {
 
 FIXTURE_SETUP(move)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -28,7 +28,7 @@ FIXTURE_SETUP(move)
 
 FIXTURE_TEARDOWN(move)
 {
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /* Move @addr to the device and back; the pages must go and keep their text. */

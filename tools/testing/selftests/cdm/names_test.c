@@ -269,7 +269,7 @@ FIXTURE(names) {
 
 FIXTURE_SETUP(names)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -288,7 +288,7 @@ FIXTURE_TEARDOWN(names)
 	dismiss(&self->worker);
 	dismiss(&self->other);
 	reset_weights();
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /* Weights */
@@ -1005,7 +1005,7 @@ FIXTURE(two) {
 
 FIXTURE_SETUP(two)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (cdm_devs().nr < 2 || cdm_rams().nr < 2)
 		SKIP(return, "topology %s has not two devices and two RAM nodes",
 		     cdm_topology());
@@ -1026,7 +1026,7 @@ FIXTURE_TEARDOWN(two)
 	dismiss(&self->worker);
 	rmdir(CDM_CGROUPS "/" CHILD);
 	reset_weights();
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 #define NODE(nid)	(1UL << (nid))
@@ -1346,7 +1346,7 @@ FIXTURE(plug) {
 
 FIXTURE_SETUP(plug)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	if (cdm_is_base())
@@ -1365,7 +1365,7 @@ FIXTURE_TEARDOWN(plug)
 {
 	for (int i = 0; i < ARRAY_SIZE(self->worker); i++)
 		dismiss(&self->worker[i]);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	EXPECT_EQ(0, cdm_unfenced());
 }
 
@@ -1608,7 +1608,7 @@ FIXTURE_SETUP(cpuset1)
 	char cpus[64] = "";
 	int err;
 
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	err = mount_v1();
@@ -1630,7 +1630,7 @@ FIXTURE_TEARDOWN(cpuset1)
 	dismiss(&self->worker);
 	if (self->mounted)
 		EXPECT_EQ(0, umount_v1());
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 TEST_F(cpuset1, without_ram_is_refused)

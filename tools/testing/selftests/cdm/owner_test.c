@@ -130,9 +130,9 @@ static struct cdm_test_events events(enum cdm_test_engine engine)
 }
 
 /* What most tests begin with: the device, and a file of its driver. */
-static int owner_start(int *dev, int *fd)
+static int owner_start(struct __test_metadata *_metadata, int *dev, int *fd)
 {
-	int err = cdm_reset();
+	int err = cdm_reset(_metadata);
 
 	*dev = cdm_dev(0);
 	*fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
@@ -140,7 +140,8 @@ static int owner_start(int *dev, int *fd)
 }
 
 /* Whatever a test has left behind: nobody else is to stumble over it. */
-static int owner_reset(int nid, int fd, struct cdm_child *child, int nr)
+static int owner_reset(struct __test_metadata *_metadata, int nid, int fd,
+		       struct cdm_child *child, int nr)
 {
 	console_restore();
 	for (int i = 0; i < nr; i++)
@@ -150,7 +151,7 @@ static int owner_reset(int nid, int fd, struct cdm_child *child, int nr)
 	resume(nid);
 	set_reserve(nid, 0);
 	cdm_write(SHMEM_HUGE, "never");
-	return cdm_reset();
+	return cdm_reset(_metadata);
 }
 
 FIXTURE_SETUP(owner)
@@ -159,7 +160,7 @@ FIXTURE_SETUP(owner)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	self->ram = cdm_ram(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
 }
@@ -167,7 +168,7 @@ FIXTURE_SETUP(owner)
 FIXTURE_TEARDOWN(owner)
 {
 	EXPECT_EQ(0, cdm_judge());
-	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, self->fd, self->child,
 				 ARRAY_SIZE(self->child)));
 	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
 }
@@ -566,7 +567,7 @@ FIXTURE_SETUP(recall)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	self->kills = cdm_vmstat("oom_kill");
 	crowd_come(_metadata, &self->crowd, self->child, self->dev);
 }
@@ -575,7 +576,7 @@ FIXTURE_TEARDOWN(recall)
 {
 	EXPECT_EQ(0, cdm_judge());
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
-	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, self->fd, self->child,
 				 ARRAY_SIZE(self->child)));
 }
 
@@ -1248,7 +1249,7 @@ FIXTURE_SETUP(engine)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	self->ram = cdm_ram(0);
 	self->addr = map_kind(variant->kind, SIZE);
 	ASSERT_NE(NULL, self->addr);
@@ -1259,7 +1260,7 @@ FIXTURE_SETUP(engine)
 
 FIXTURE_TEARDOWN(engine)
 {
-	EXPECT_EQ(0, owner_reset(self->dev, self->fd, NULL, 0));
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, self->fd, NULL, 0));
 }
 
 /* Returns how many pages the engine has copied, or an error. */
@@ -1761,7 +1762,7 @@ FIXTURE_SETUP(lost)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	console_quiet();
 	self->ram = cdm_map(SIZE);
 	cdm_fill(self->ram, SIZE, SEED);
@@ -1773,7 +1774,7 @@ FIXTURE_SETUP(lost)
 
 FIXTURE_TEARDOWN(lost)
 {
-	EXPECT_EQ(0, owner_reset(self->dev, self->fd, self->child,
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, self->fd, self->child,
 				 ARRAY_SIZE(self->child)));
 }
 
@@ -1871,7 +1872,7 @@ FIXTURE_SETUP(lose)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, owner_start(&self->dev, &self->fd));
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
 	console_quiet();
 	catch_bus();
@@ -1884,7 +1885,7 @@ FIXTURE_TEARDOWN(lose)
 		lose(self->dev, NULL);
 	if (self->mounted)
 		umount2(DISK_DIR, MNT_DETACH);
-	EXPECT_EQ(0, owner_reset(self->dev, -1, NULL, 0));
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, -1, NULL, 0));
 	EXPECT_EQ(self->total, cdm_node_meminfo(self->dev, "MemTotal"));
 }
 

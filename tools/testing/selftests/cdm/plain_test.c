@@ -10,7 +10,7 @@ FIXTURE(plain) {
 
 FIXTURE_SETUP(plain)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (cdm_devs().nr)
 		SKIP(return, "topology %s has a device", cdm_topology());
 	self->ram = cdm_rams();
@@ -19,7 +19,7 @@ FIXTURE_SETUP(plain)
 
 FIXTURE_TEARDOWN(plain)
 {
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 TEST_F(plain, node_states)

@@ -22,7 +22,7 @@ FIXTURE(policy) {
 
 FIXTURE_SETUP(policy)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -37,7 +37,7 @@ FIXTURE_TEARDOWN(policy)
 		cdm_kill(&self->child);
 	if (self->other.pid)
 		cdm_kill(&self->other);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 /* Run @load to its end and say where its memory is. */

@@ -29,7 +29,7 @@ FIXTURE(paths) {
 FIXTURE_SETUP(paths)
 {
 	knobs_reset();
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN(paths)
 		if (children[i]->pid)
 			cdm_kill(children[i]);
 	knobs_reset();
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static __u64 before[PAGES];

@@ -54,7 +54,7 @@ FIXTURE_VARIANT_ADD(reclaim, mglru_swap) {
 FIXTURE_SETUP(reclaim)
 {
 	knobs_reset();
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	ASSERT_EQ(0, cdm_write(LRU_GEN, variant->lru_gen));
@@ -72,7 +72,7 @@ FIXTURE_TEARDOWN(reclaim)
 	tenant_end(&self->child);
 	tenant_end(&self->other);
 	tenant_end(&self->third);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	knobs_reset();
 }
 
@@ -221,7 +221,7 @@ FIXTURE(machine) {
 FIXTURE_SETUP(machine)
 {
 	knobs_reset();
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -235,7 +235,7 @@ FIXTURE_TEARDOWN(machine)
 	EXPECT_EQ(0, cdm_unfenced());
 	tenant_end(&self->child);
 	tenant_end(&self->other);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	knobs_reset();
 }
 

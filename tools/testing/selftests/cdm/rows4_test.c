@@ -28,7 +28,7 @@ FIXTURE_SETUP(full)
 	struct tenant bystander = { .size = 256 * MIB };
 
 	knobs_reset();
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	if (cdm_is_base())
@@ -79,7 +79,7 @@ FIXTURE_TEARDOWN(full)
 	tenant_end(&self->bystander);
 	for (int i = 0; i < ARRAY_SIZE(self->child); i++)
 		tenant_end(&self->child[i]);
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	knobs_reset();
 }
 

@@ -26,7 +26,7 @@ FIXTURE(rows) {
 FIXTURE_SETUP(rows)
 {
 	knobs_reset();
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->dev = cdm_dev(0);
@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(rows)
 		if (children[i]->pid)
 			cdm_kill(children[i]);
 	knobs_reset();
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
 static char *align_huge(char *addr)

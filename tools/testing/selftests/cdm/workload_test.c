@@ -30,7 +30,6 @@
 #define MAX_KNOBS	8
 #define KNOB_LEN	96
 
-#define DISK		"/dev/vda"
 #define DISK_DIR	"/tmp/cdm_disk"
 #define MODPROBE	"modprobe"
 #define STRESS_NG	"stress-ng"
@@ -160,7 +159,7 @@ static long stolen(void)
 
 FIXTURE_SETUP(workload)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->watch.mark = cdm_mark();
@@ -202,11 +201,12 @@ FIXTURE_TEARDOWN(workload)
 		EXPECT_EQ(0, cdm_write(self->block, "online_kernel"));
 	/* What is in swap needs room to come back. */
 	cdm_free_ram();
-	swapoff(DISK);
+	if (cdm_disk())
+		swapoff(cdm_disk());
 	reset_knobs(&self->knobs);
 	if (self->mounted)
 		EXPECT_EQ(0, umount(DISK_DIR));
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	expect_empty(_metadata, &self->watch);
 }
 
@@ -227,7 +227,8 @@ static bool fill_ram_swap(struct brim *brim, long mib)
 
 static bool swap_to_disk(void)
 {
-	return !system("mkswap " DISK " >/dev/null 2>&1") && !swapon(DISK, 0);
+	return cdm_disk() && !system("mkswap $CDM_DISK >/dev/null 2>&1") &&
+	       !swapon(cdm_disk(), 0);
 }
 
 /* There was pressure. Without a fence there is none: the device is empty. */
@@ -343,21 +344,6 @@ static int temporary_file(const char *dir)
 	return fd;
 }
 
-/* Returns why there is no file system on the disk, or NULL. */
-static const char *mount_disk(bool *mounted)
-{
-	if (access(DISK, F_OK))
-		return "the machine has no disk " DISK;
-	if (system("mke2fs -q -F -t ext2 -m 0 -T largefile4 " DISK))
-		return "no file system could be made on " DISK;
-	mkdir(DISK_DIR, 0755);
-	if (mount(DISK, DISK_DIR, "ext2", 0, NULL))
-		return errno == ENODEV ? "the kernel has no ext2" :
-					 strerror(errno);
-	*mounted = true;
-	return NULL;
-}
-
 /* What is written is read again, the first half of it by faults, too. */
 static void run_file(struct __test_metadata *_metadata, struct brim *brim,
 		     int fd, long mib)
@@ -377,10 +363,11 @@ static void run_file(struct __test_metadata *_metadata, struct brim *brim,
 
 TEST_F_TIMEOUT(workload, F3_disk_page_cache_fill, CDM_TIMEOUT)
 {
-	const char *why = mount_disk(&self->mounted);
+	const char *why = cdm_mount_disk(DISK_DIR);
 
 	if (why)
 		SKIP(return, "%s", why);
+	self->mounted = true;
 	ASSERT_TRUE(fill_ram(&self->brim, BRIM));
 	run_file(_metadata, &self->brim, temporary_file(DISK_DIR),
 		 2 * fill_mib());
@@ -966,7 +953,7 @@ FIXTURE(tenants) {
 
 FIXTURE_SETUP(tenants)
 {
-	ASSERT_EQ(0, cdm_reset());
+	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
 	self->watch.mark = cdm_mark();
@@ -991,7 +978,7 @@ FIXTURE_TEARDOWN(tenants)
 		cdm_kill(&self->resident);
 	reset_knobs(&self->knobs);
 	cdm_write(SHRINK "filter", "0");
-	EXPECT_EQ(0, cdm_reset());
+	EXPECT_EQ(0, cdm_reset(_metadata));
 	expect_empty(_metadata, &self->watch);
 }
 
