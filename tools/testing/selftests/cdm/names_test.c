@@ -471,6 +471,9 @@ static int home_eater_fn(struct cdm_child *me, void *arg)
 	if (cdm_mbind(addr, size, MPOL_PREFERRED_MANY, cdm_mask(cdm_rams()),
 		      0) || set_home(addr, size, cdm_dev(0)))
 		return 1;
+	/* Page tables come from RAM, so not only when there is none. */
+	for (size_t off = 0; off < size; off += HPAGE)
+		cdm_fault_in(addr + off, PAGE);
 	for (size_t off = 0; off < size; off += step) {
 		cdm_touch(addr + off, step);
 		cdm_say(me, cdm_spread_in(cdm_spread(addr + off, step),
