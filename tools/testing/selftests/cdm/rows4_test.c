@@ -7,9 +7,16 @@
  */
 #include "rows_util.h"
 
-#define ROOM		96		/* MiB of the device that are left */
-#define TENANT		(64 * MIB)	/* fills most of it first */
+#define ROOM		scaled(96)		/* MiB of the device that are left */
+#define RAM_ROOM	scaled(192)		/* MiB */
+#define TENANT		(scaled(64) * MIB)	/* fills most of it first */
 #define NR_TENANTS	24
+
+/* With the checkers half of everything, for what is filled is swapped, too. */
+static long scaled(long mib)
+{
+	return cdm_effort(mib, mib / 2);
+}
 
 FIXTURE(full) {
 	int dev;
@@ -25,7 +32,7 @@ FIXTURE(full) {
 FIXTURE_SETUP(full)
 {
 	struct tenant cold = { .size = TENANT, .mode = MPOL_BIND };
-	struct tenant bystander = { .size = 256 * MIB };
+	struct tenant bystander = { .size = scaled(256) * MIB };
 
 	knobs_reset();
 	ASSERT_EQ(0, cdm_reset(_metadata));
@@ -42,7 +49,7 @@ FIXTURE_SETUP(full)
 	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
 	self->addr = tenant_start(&self->cold, &cold);
 	ASSERT_NE(NULL, self->addr);
-	ASSERT_EQ(0, cdm_leave_ram(192));
+	ASSERT_EQ(0, cdm_leave_ram(RAM_ROOM));
 	self->kills = cdm_vmstat("oom_kill");
 }
 
@@ -103,7 +110,7 @@ static int end_signal(struct cdm_child *child)
 }
 
 /* More than the room that is left, there and in RAM. */
-#define TOO_MUCH	(320 * MIB)
+#define TOO_MUCH	(scaled(320) * MIB)
 
 TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
 {
@@ -146,11 +153,11 @@ TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
 TEST_F_TIMEOUT(full, tenants_leave_some_ram, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
-		.size = 40 * MIB,
+		.size = scaled(40) * MIB,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
 	};
-	struct tenant ram = { .size = 16 * MIB };
+	struct tenant ram = { .size = scaled(16) * MIB };
 	int nr = 0;
 
 	while (nr < NR_TENANTS && tenant_start(&self->child[nr], &tenant))
@@ -177,7 +184,7 @@ static void run_with_swap(struct __test_metadata *_metadata,
 	};
 	char *addr;
 
-	ASSERT_EQ(0, cdm_swap_on(mib));
+	ASSERT_EQ(0, cdm_swap_on(scaled(mib)));
 	addr = tenant_start(child, &tenant);
 	if (fits) {
 		ASSERT_NE(NULL, addr);
