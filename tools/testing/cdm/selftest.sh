@@ -21,6 +21,10 @@ SEED=${SEED:-1}
 left_out() {
 	case $FLAVOUR-$TOPOLOGY-$PROGRAM in
 	*-plain-accel*) echo "topology plain has no device" ;;
+	debug-small-workload_test)
+		[[ -z ${SOAK:-} ]] || return 1
+		echo "it lasts long with the checkers: make soak runs it"
+		;;
 	*) return 1 ;;
 	esac
 }
@@ -73,7 +77,7 @@ checkers() {
 	case $PROGRAM in
 	lifecycle_test | accel_test) ;;
 	*)
-		[[ -z ${KMEMLEAK:-} ]] || return 0
+		[[ -z ${SOAK:-} ]] || return 0
 		KERNEL_ARGS="${KERNEL_ARGS:-} kmemleak=off"
 		result "skip $PREFIX$PROGRAM: kmemleak # it watches lifecycle_test and accel_test; make soak has it everywhere"
 		;;
