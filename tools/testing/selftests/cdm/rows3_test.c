@@ -151,13 +151,17 @@ TEST_F_TIMEOUT(reclaim, F8_ram_pressure, 2 * CDM_TIMEOUT)
 		.mask = self->dev_mask,
 		.advice = variant->swap ? MADV_COLD : MADV_FREE,
 	};
-	struct tenant lazy = { .size = 256 * MIB, .advice = MADV_FREE };
-	struct tenant ram = { .size = 256 * MIB };
+	struct tenant lazy = {
+		.size = cdm_effort(256, 128) * MIB,
+		.advice = MADV_FREE,
+	};
+	struct tenant ram = { .size = cdm_effort(256, 192) * MIB };
 	char *addr, *in_ram;
 
 	addr = tenant_start(&self->child, &on_device);
 	ASSERT_NE(NULL, addr);
-	ASSERT_EQ(0, cdm_leave_ram(variant->swap ? 128 : 384));
+	ASSERT_EQ(0, cdm_leave_ram(variant->swap ? 128 :
+				   128 + lazy.size / MIB));
 	if (!variant->swap)
 		ASSERT_NE(NULL, tenant_start(&self->other, &lazy));
 	in_ram = tenant_start(&self->third, &ram);
