@@ -13,9 +13,10 @@ PROGRAMS := $(patsubst $(source)/%.c,%,$(wildcard $(source)/*_test.c))
 LONG := owner_test rows4_test workload_test accel_stress_test exact_test rows3_test
 ORDERED := $(filter $(LONG),$(PROGRAMS)) $(filter-out $(LONG),$(PROGRAMS))
 ACCEL := $(filter accel%,$(ORDERED))
-# Programs that with the checkers need more RAM than small has: a tenth of a node is
-# to be more than what cannot be filled.
-ROOMY := balance_test
+# Programs that with the checkers need more RAM than small has: eight blocks of it for
+# one to be taken offline, and a tenth of a node that is
+# more than what cannot be filled.
+ROOMY := balance_test fence_test
 # Programs with tests that are named after a row of the contract
 ROWS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
 

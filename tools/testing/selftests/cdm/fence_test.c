@@ -789,7 +789,7 @@ static bool fill_other_ram(struct cdm_child *child, size_t size)
 
 TEST_F_TIMEOUT(offline, F13_offline_ram_block, CDM_TIMEOUT)
 {
-	size_t size = cdm_effort(8, 3) * block_size();
+	size_t size = 8 * block_size();
 	char *addr = cdm_map_huge(size);
 	struct cdm_mark mark = cdm_mark();
 
