@@ -6,6 +6,14 @@
  */
 #include "accel_util.h"
 
+/* How many of something: make soak, which says how long it takes, asks for all. */
+static long effort(long all, long few)
+{
+	const char *seconds = getenv("CDM_STRESS_SECONDS");
+
+	return seconds && *seconds ? all : few;
+}
+
 #define SIZE	(4 * MIB)
 #define PAGES	(SIZE / PAGE)
 #define SEED	47
@@ -69,7 +77,7 @@ static void adder_wait(const struct adder *adder, int stage)
 static void add_together(struct __test_metadata *_metadata,
 			 struct cdm_accel *dev, __u64 *line)
 {
-	__u64 times = cdm_effort(10000000, 1000000) / (2 * SIDES * STAGES);
+	__u64 times = effort(10000000, 1000000) / (2 * SIDES * STAGES);
 	struct adder adder[SIDES] = {};
 	pthread_t thread[SIDES];
 	__u32 id[SIDES];
@@ -197,7 +205,7 @@ TEST_F_TIMEOUT(stress, tree, CDM_TIMEOUT)
 	size_t size = (MAX_NODES * sizeof(struct cdm_accel_job_node) / PAGE + 1) *
 		      PAGE;
 	struct cdm_accel_job_node *node = (void *)cdm_map(size);
-	long few = cdm_effort(6000, 2000);
+	long few = effort(6000, 2000);
 
 	plant(_metadata, self->dev, self->counter, node, MAX_NODES,
 	      mixed_keys(node, MAX_NODES));
@@ -376,7 +384,7 @@ static int fuzz_fn(struct cdm_child *me, void *arg)
 	cdm_accel_to_device(own.dev, fuzz->device_canary, PAGE);
 	mprotect(fuzz->canary, PAGE, PROT_READ);
 	mprotect(fuzz->device_canary, PAGE, PROT_READ);
-	for (int i = 0; i < cdm_effort(10000, 1000); i += BATCH)
+	for (int i = 0; i < effort(10000, 1000); i += BATCH)
 		bad += fuzz_batch(fuzz, own.dev);
 	if (bad)
 		fprintf(stderr, "# %ld jobs ended oddly\n", bad);
@@ -661,7 +669,7 @@ TEST_F_TIMEOUT(stress, unbind_under_load, 2 * CDM_TIMEOUT)
  */
 TEST_F_TIMEOUT(stress, cycles, 8 * CDM_TIMEOUT)
 {
-	int cycles = cdm_effort(100, 10);
+	int cycles = effort(100, 10);
 	size_t size = 2 * ROOM_MIB * MIB;
 	char *addr = cdm_map(size);
 	long total = cdm_node_meminfo(self->a.nid, "MemTotal");
