@@ -4,7 +4,7 @@
 #
 # make demo                     set up everything and give the guided tour
 # make check                    set up everything and run the tests of the feature
-# make check-all                every test of every flavour and machine
+# make check-all                what CI runs: the other flavours and machines, too
 # make build    [FLAVOUR=]      kernel, modules, tests; incremental
 # make run CMD= [TOPOLOGY= FLAVOUR= TIMEOUT=]  one command in a fresh guest
 # make shell    [TOPOLOGY= FLAVOUR=]           the same, interactive

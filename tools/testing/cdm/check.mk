@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 # What make check, make check-all, make selftest and make soak run: stages, each
-# after what it needs. make runs as many at a time as check.sh says, and a build of
-# a kernel takes the job slots that are free. The results of a stage are in
+# after what it needs. check.sh says how many run at a time, and a build of a kernel
+# takes the job slots that are free. The results of a stage are in
 # build/check/STAGE.
 
 tools := tools/testing/cdm
 stage = +@$(tools)/stage.sh $@
 source := tools/testing/selftests/cdm
 
-PROGRAMS := $(patsubst $(source)/%.c,%,$(wildcard $(source)/*_test.c))
+ALL_TESTS := $(patsubst $(source)/%.c,%,$(wildcard $(source)/*_test.c))
 # The longest first, so that all slots have something to do near the end.
 LONG := owner_test rows4_test workload_test accel_stress_test exact_test rows3_test
-ORDERED := $(filter $(LONG),$(PROGRAMS)) $(filter-out $(LONG),$(PROGRAMS))
-ACCEL := $(filter accel%,$(ORDERED))
+ORDERED := $(filter $(LONG),$(ALL_TESTS)) $(filter-out $(LONG),$(ALL_TESTS))
+ACCEL_TESTS := $(filter accel%,$(ORDERED))
 # Programs that with the checkers need more RAM than small has: eight blocks of it for
 # one to be taken offline, and a tenth of a node that is
 # more than what cannot be filled.
 ROOMY := balance_test fence_test
 # Programs with tests that are named after a row of the contract
-ROWS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
+ROW_TESTS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
 
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
@@ -28,13 +28,14 @@ check := build.default $(call tests,default,single two,$(ORDERED)) demo accelera
 check-all := $(check) build.base build.off build.debug \
 	$(call tests,debug,small,$(filter-out $(ROOMY),$(ORDERED))) \
 	$(call tests,debug,two,$(ROOMY)) kunit.debug \
-	$(call tests,base,single,$(filter $(ROWS),$(ORDERED))) \
-	$(call tests,default,frontier,$(ACCEL)) $(call tests,default,plain,$(ORDERED)) \
+	$(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED))) \
+	$(call tests,default,frontier,$(ACCEL_TESTS)) $(call tests,default,plain,$(ORDERED)) \
 	off fence-table
 
 # make selftest: those that are asked for
 selftest := build.$(or $(FLAVOUR),default) $(call tests,$(or $(FLAVOUR),default),$(or $(TOPOLOGY),\
-	$(if $(filter debug,$(FLAVOUR)),small,single two)),$(or $(TESTS),$(ORDERED)))
+	$(if $(filter debug,$(FLAVOUR)),small,$(if $(filter base,$(FLAVOUR)),single,single two))),\
+	$(or $(TESTS),$(if $(filter base,$(FLAVOUR)),$(filter $(ROW_TESTS),$(ORDERED)),$(ORDERED))))
 selftests := $(sort $(filter selftest.%,$(check-all) $(selftest)))
 
 .PHONY: check check-all selftest list-check list-check-all list-selftest
@@ -46,10 +47,13 @@ selftest: $(selftest)
 list-check list-check-all list-selftest: list-%:
 	@echo $($*)
 
-# One kernel is built at a time, and the objects of style after that.
-build.base style: | build.default
+style: | build.default
+# One kernel is built at a time.
+ifneq ($(filter check-all,$(MAKECMDGOALS)),)
+build.base: | build.default
 build.off: | build.base
 build.debug: | build.off
+endif
 
 build.default build.base build.debug:
 	$(stage) env FLAVOUR=$(subst build.,,$@) $(tools)/build.sh
@@ -64,7 +68,7 @@ $(foreach f,default base debug,$(eval $(call after_build,$(f))))
 
 $(selftests):
 	$(stage) $(tools)/selftest.sh $(subst ., ,$(patsubst selftest.%,%,$@))
-kunit.%:
+kunit.default kunit.debug: kunit.%:
 	$(stage) env FLAVOUR=$* $(tools)/kunit.sh
 
 demo harness accelerator library: | build.default

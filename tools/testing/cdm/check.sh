@@ -3,7 +3,7 @@
 # Run a goal of check.mk (check, check-all, selftest) and print what was skipped,
 # what failed, and the totals: "N passed, N failed, N skipped".
 # Environment: JOBS (how many stages at a time); for selftest FLAVOUR, TOPOLOGY,
-# TESTS and SEED.
+# TESTS, SEED, TIMEOUT, LIMIT and ACCEL.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -11,6 +11,13 @@ GOAL=${1:-check}
 
 goal() {
 	make -C "$TOP" -f "$TOOLS/check.mk" --no-print-directory "$@"
+}
+
+# slots: a CPU for each stage, and the memory of its machine.
+slots() {
+	awk -v cpus="$(nproc)" '/^MemAvailable/ {
+		n = int($2 / (8 * 1024 * 1024))
+		print n < 1 ? 1 : n < cpus ? n : cpus }' /proc/meminfo
 }
 
 # collect STAGE...: the results in an order that does not depend on who was first.
@@ -25,13 +32,13 @@ collect() {
 	done
 }
 
-[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED
-unset TIMEOUT VARIANT
+[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED TIMEOUT LIMIT ACCEL
+unset VARIANT
 alone check
-rm -rf "$CHECK"
+rm -rf "$CHECK" "$CHECK.txt"
 mkdir -p "$CHECK"
 stages=$(goal -s "list-$GOAL")
-goal -k -O -j"${JOBS:-$(nproc)}" "$GOAL" 9>&- || true
+goal -k -j"${JOBS:-$(slots)}" "$GOAL" 9>&- || true
 # shellcheck disable=SC2086
 collect $stages >"$CHECK.txt"
 grep '^skip ' "$CHECK.txt" || true

@@ -37,7 +37,9 @@ repeatable() {
 }
 
 guest_limit() {
-	LIMIT=5 ROOT=image ACCEL=icount SHIFT=2 expect 124 vm 'sleep 1000'
+	local out
+	out=$(LIMIT=5 ROOT=image ACCEL=icount SHIFT=2 expect 124 vm 'sleep 1000' 2>&1) &&
+		! grep 'cdm: timeout after' <<<"$out"
 }
 
 # fake NAME SCRIPT

@@ -9,7 +9,8 @@ OUT=$LOG/kunit-$FLAVOUR.ktap
 start_results
 
 # shellcheck disable=SC2016
-if TOPOLOGY=${TOPOLOGY:-plain} ROOT=image ACCEL=icount SHIFT=2 "$TOOLS/vm.sh" '
+if TOPOLOGY=${TOPOLOGY:-plain} TIMEOUT=${TIMEOUT:-2400} LIMIT=${LIMIT:-1200} \
+	ROOT=image ACCEL=icount SHIFT=2 "$TOOLS/vm.sh" '
 	for f in /sys/kernel/debug/kunit/*/results; do
 		suite=$(basename "$(dirname "$f")")
 		echo "#cdm begin $suite"

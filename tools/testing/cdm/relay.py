@@ -68,8 +68,6 @@ def run(timeout, log, command):
     # An end of file on its standard input would close the guest's port.
     machine = subprocess.Popen(command, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
-    # A guest that reports is not to wait until we have a CPU.
-    fcntl.fcntl(machine.stdout, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
     def expire():
         expired.set()
@@ -79,6 +77,8 @@ def run(timeout, log, command):
     timer = threading.Timer(timeout, expire)
     timer.start()
     try:
+        # A guest that reports is not to wait until we have a CPU.
+        fcntl.fcntl(machine.stdout, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         status = pass_on(machine.stdout)
     finally:
         timer.cancel()

@@ -15,14 +15,20 @@ rm -f "$RESULTS" "$RESULTS.new"
 RESULTS+=.new
 : >"$RESULTS"
 
+# What is said of the stage is said in one piece, whoever else says something.
+report() {
+	printf '%5d s  %-44s %s\n' $((SECONDS - start)) "$STAGE" "$(totals "$RESULTS")"
+	grep '^not ok ' "$RESULTS" || return 0
+	grep -E '^    (again|results|console):' "$OUT" || tail -n 12 "$OUT" | sed 's/^/    /'
+}
+
 logged "$OUT" "$@"
 if ((STATUS == 0)) && [[ ! -s $RESULTS ]]; then
 	echo "ok $STAGE" >>"$RESULTS"
 elif ((STATUS != 0)) && ! grep -q '^not ok ' "$RESULTS"; then
 	echo "not ok $STAGE # status $STATUS, see ${OUT#"$TOP"/}" >>"$RESULTS"
-	tail -n 12 "$OUT" | sed 's/^/    /'
 fi
-printf '%5d s  %-44s %s\n' $((SECONDS - start)) "$STAGE" "$(totals "$RESULTS")"
-grep -A2 '^not ok ' "$RESULTS" || true
+said=$(report)
+echo "$said"
 mv "$RESULTS" "${RESULTS%.new}"
 [[ $STAGE != build.* ]] || exit "$STATUS"
