@@ -100,7 +100,9 @@ fragments() {
 	echo "$TOOLS/config/common.config"
 	case $1 in
 	default) echo "$TOOLS/config/cdm.config" ;;
-	debug) echo "$TOOLS/config/cdm.config" "$TOOLS/config/debug.config" ;;
+	debug)
+		printf "$TOOLS/config/%s.config\n" cdm kasan lockdep vm kmemleak debug
+		;;
 	esac
 	[[ -z ${VARIANT:-} ]] || echo "$TOOLS/config/$VARIANT.config"
 }
