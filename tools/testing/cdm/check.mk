@@ -29,7 +29,7 @@ check-all := $(check) build.base build.off build.debug \
 	$(call tests,debug,small,$(filter-out $(ROOMY),$(ORDERED))) \
 	$(call tests,debug,two,$(ROOMY)) kunit.debug \
 	$(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED))) \
-	$(call tests,default,frontier,$(ACCEL_TESTS)) $(call tests,default,plain,$(ORDERED)) \
+	$(call tests,default,frontier,$(ACCEL_TESTS)) $(call tests,default,plain,all) \
 	off fence-table
 
 # make selftest: those that are asked for

@@ -37,8 +37,8 @@ twice() {
 	sed -E 's/^(ok|not ok|skip) //; s/ # .*//' "$1" | sort | uniq -d | sed 's/.*/not ok & # has two results/'
 }
 
-[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED TIMEOUT LIMIT ACCEL
-unset VARIANT
+[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED TIMEOUT LIMIT ACCEL SHRINK CDM_STRESS_SECONDS
+unset VARIANT KUNIT SHIFT ROOT
 # Stages that outlive a check which was killed hold the lock, too: they write results.
 alone check
 rm -rf "$CHECK" "$CHECK.txt"

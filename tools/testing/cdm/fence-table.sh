@@ -10,13 +10,15 @@ TABLE=$TOP/Documentation/mm/cdm/fence.rst
 # Programs that are no matter of the fence.
 OTHERS='^(accel|balance|exact|owner)'
 
-# logs FLAVOUR TOPOLOGY...: of each program that had to run there
+# logs FLAVOUR TOPOLOGY...: of each program that had to run there; on plain all of them
+# run in one machine
 logs() {
 	local t p log
 	for t in "${@:2}"; do
 		for p in "$BUILD"/selftests/*_test; do
 			p=${p##*/}
 			log=$LOG/selftest-$1-$t-$p.ktap
+			[[ $t != plain ]] || log=$LOG/selftest-$1-$t-all.ktap
 			if [[ $p =~ $OTHERS ]] || [[ $1 == base && $(row_cases "$p") == 0 ]]; then
 				continue
 			fi
@@ -31,7 +33,7 @@ row_cases() {
 	"$BUILD/selftests/$1" -l 2>&1 | awk '{ print $NF }' | grep -cE '^[A-Z][0-9]+_'
 }
 
-fenced=$(logs default single two plain)
+fenced=$(logs default single two plain | sort -u)
 unfenced=$(logs base single)
 # shellcheck disable=SC2086
 new=$(python3 "$TOOLS/fence.py" "$OTHERS" $fenced -- $unfenced)

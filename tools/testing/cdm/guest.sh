@@ -5,7 +5,7 @@
 # vm.sh sets the variables.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/tmp CDM_DISK=/dev/loop0
+export HOME=/tmp CDM_DISK=/dev/loop0 CDM_SWAP=/dev/pmem1
 
 setup_failed() {
 	echo "cdm: $*" >&2

@@ -10,7 +10,7 @@ start_results
 
 # shellcheck disable=SC2016
 if TOPOLOGY=${TOPOLOGY:-plain} TIMEOUT=${TIMEOUT:-2400} LIMIT=${LIMIT:-1200} \
-	ROOT=image ACCEL=icount SHIFT=2 "$TOOLS/vm.sh" '
+	ROOT=image ACCEL=icount SHIFT=2 KUNIT=1 "$TOOLS/vm.sh" '
 	for f in /sys/kernel/debug/kunit/*/results; do
 		suite=$(basename "$(dirname "$f")")
 		echo "#cdm begin $suite"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# One program of the selftests in a machine of its own.
-#   selftest.sh FLAVOUR TOPOLOGY PROGRAM
+# One program of the selftests in a machine of its own, or all in one.
+#   selftest.sh FLAVOUR TOPOLOGY PROGRAM|all
 # Those of the accelerator (accel_*) need its driver, the others the test driver and
 # a sealed machine (see vm.sh), in which one SEED (environment, default 1) gives one
 # run. On flavour base only the fence tests run (those named after a row of the
@@ -16,10 +16,23 @@ KTAP=$LOG/$NAME.ktap
 PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 SEED=${SEED:-1}
+ASKED=""
+for name in SHRINK ACCEL LIMIT SOAK CDM_STRESS_SECONDS; do
+	[[ -z ${!name:-} ]] || ASKED+=" $name=${!name}"
+done
 
-# left_out: why it is left out there.
+# programs: those that are asked for
+programs() {
+	if [[ $PROGRAM == all ]]; then
+		(cd "$PROGRAMS" && printf '%s\n' *_test)
+	else
+		echo "$PROGRAM"
+	fi
+}
+
+# left_out PROGRAM: why it is left out there.
 left_out() {
-	case $FLAVOUR-$TOPOLOGY-$PROGRAM in
+	case $FLAVOUR-$TOPOLOGY-$1 in
 	*-plain-accel*) echo "topology plain has no device" ;;
 	debug-small-workload_test)
 		[[ -z ${SOAK:-} ]] || return 1
@@ -29,28 +42,24 @@ left_out() {
 	esac
 }
 
-# rows: the names of its fence tests.
+# rows PROGRAM: the names of its fence tests.
 rows() {
-	{ "$PROGRAMS/$PROGRAM" -l 2>&1 || true; } | awk '{ print $NF }' | grep -E "$ROW" | sort -u
+	{ "$PROGRAMS/$1" -l 2>&1 || true; } | awk '{ print $NF }' | grep -E "$ROW" | sort -u
 }
 
+# arguments PROGRAM
 arguments() {
-	[[ $FLAVOUR != base ]] || rows | sed 's/^/-t /' | paste -sd' '
-}
-
-# Where the program is for the guest
-path() {
-	if [[ $ROOT == image ]]; then
-		echo "/selftests/$PROGRAM"
-	else
-		echo "$PROGRAMS/$PROGRAM"
-	fi
+	[[ $FLAVOUR != base ]] || rows "$1" | sed 's/^/-t /' | paste -sd' '
 }
 
 guest_command() {
-	echo "echo '#cdm begin $PROGRAM'"
-	echo "$(path) $(arguments) 2>&1; status=\$?"
-	echo "echo; echo \"#cdm end $PROGRAM \$status\""
+	local p where=/selftests
+	[[ $ROOT == image ]] || where=$PROGRAMS
+	for p in "${run[@]}"; do
+		echo "echo '#cdm begin $p'"
+		echo "$where/$p $(arguments "$p") 2>&1; status=\$?"
+		echo "echo; echo \"#cdm end $p \$status\""
+	done
 }
 
 # machine: run it; say what befell the machine.
@@ -88,26 +97,36 @@ checkers() {
 # What is needed to see it again, and to understand it.
 advice() {
 	grep -q '^not ok ' "$RESULTS" || return 0
-	echo "    again:   make selftest FLAVOUR=$FLAVOUR TOPOLOGY=$TOPOLOGY TESTS=$PROGRAM SEED=$SEED"
+	echo "    again:   make selftest FLAVOUR=$FLAVOUR TOPOLOGY=$TOPOLOGY TESTS=$PROGRAM SEED=$SEED$ASKED"
 	echo "    results: ${KTAP#"$TOP"/}, with the counters before and after, and the audit"
 	echo "    console: ${CONSOLE#"$TOP"/}"
 }
 
+[[ $PROGRAM != all || $TOPOLOGY == plain ]] || die "all programs in one machine: on topology plain alone"
 start_results
 export CONSOLE=$LOG/$NAME.console.log
 PREFIX=$FLAVOUR/$TOPOLOGY/ LEAKS=""
-if reason=$(left_out); then
-	result "skip $PREFIX$PROGRAM # $reason"
-	finish
-	exit
-fi
 [[ $FLAVOUR != base ]] || LEAKS=--leaks
-if [[ $FLAVOUR == base ]] && ! rows | grep -q .; then
-	result "not ok $PREFIX$PROGRAM # no test is named after a row: it has nothing to see here"
+run=()
+for p in $(programs); do
+	if reason=$(left_out "$p"); then
+		result "skip $PREFIX$p # $reason"
+	elif [[ $FLAVOUR == base ]] && ! rows "$p" | grep -q .; then
+		result "not ok $PREFIX$p # no test is named after a row: it has nothing to see here"
+	else
+		run+=("$p")
+	fi
+done
+if ((${#run[@]} == 0)); then
 	finish
 	exit
 fi
 export ROOT=${ROOT:-image} TIMEOUT=${TIMEOUT:-2400} LIMIT=${LIMIT:-1200}
+# What fills memory takes half as long with half of it.
+case $FLAVOUR-$TOPOLOGY in
+debug-* | *-small | *-eight) export SHRINK=${SHRINK:-1} ;;
+*) export SHRINK=${SHRINK:-2} ;;
+esac
 checkers
 if [[ $PROGRAM == accel* ]]; then
 	export CDM_DRIVER=cdm_accel
@@ -118,7 +137,7 @@ else
 fi
 machine
 # shellcheck disable=SC2086
-python3 "$TOOLS/ktap.py" $LEAKS "$PREFIX" "$PROGRAM" <"$KTAP" |
+python3 "$TOOLS/ktap.py" $LEAKS "$PREFIX" "${run[@]}" <"$KTAP" |
 	while read -r line; do result "$line"; done
 advice
 finish

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 FOUND=$LOG/soak.txt
-export SOAK=1
+export SOAK=1 SHRINK=1 CDM_STRESS_SECONDS=60
 END=$((SECONDS + $(awk "BEGIN { print int(${HOURS:-1} * 3600) }")))
 
 # round NAME ENVIRONMENT...: every selftest that way.
@@ -28,6 +28,6 @@ while ((SECONDS < END)); do
 	seed=$((RANDOM << 15 | RANDOM))
 	round "seed $seed" SEED=$seed TOPOLOGY="single two eight"
 	round "seed $seed, checkers" SEED=$seed FLAVOUR=debug TOPOLOGY=two LIMIT=6000 TIMEOUT=10800
-	round "several threads" ACCEL=tcg TOPOLOGY="single two" CDM_STRESS_SECONDS=60
+	round "several threads" ACCEL=tcg TOPOLOGY="single two"
 done
 finish

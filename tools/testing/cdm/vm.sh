@@ -7,13 +7,14 @@
 # icount), ROOT (host: the files of this machine; image: those of image.sh),
 # SHIFT (an instruction takes 2^SHIFT ns then), LIMIT (s of the guest's own clock,
 # after which the command has failed), CONSOLE (log of the guest's console),
-# KERNEL_ARGS and QEMU_ARGS (more arguments), CDM_DRIVER (cdm_test, or cdm_accel:
-# the owner of the device memory is an accelerator, a process here), and what a
-# test of that name reads: CDM_STRESS_SECONDS.
+# KERNEL_ARGS and QEMU_ARGS (more arguments), SHRINK (by what the memory of each node
+# is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
+# (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
+# process here), and what a test of that name reads: CDM_STRESS_SECONDS.
 # With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on
 # what the host does beside or how fast it is, and one SEED gives one run, to the
 # instruction.
-# The guest has an empty disk of its own, $CDM_DISK.
+# The guest has an empty disk of its own, $CDM_DISK, and one for swap, $CDM_SWAP.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
 set -euo pipefail
@@ -29,6 +30,7 @@ ROOT=${ROOT:-host}
 KEEP_LOGS=60
 DISK_MIB=2048
 SHIFT=${SHIFT:-0}
+SHRINK=${SHRINK:-1}
 
 # The topology, by node: ram or device, MiB, CPUs or nearest RAM node.
 kind=() mib=() arg=()
@@ -37,7 +39,7 @@ read_topology() {
 	local k m a
 	while read -r k m a; do
 		[[ $k == ram || $k == device ]] || die "topology $TOPOLOGY: what is '$k'?"
-		kind+=("$k") mib+=("$m") arg+=("$a")
+		kind+=("$k") mib+=("$((m / SHRINK))") arg+=("$a")
 	done < <(grep -v '^#' "$TOOLS/topology/$TOPOLOGY")
 }
 
@@ -59,10 +61,10 @@ distance() {
 	esac
 }
 
-# How many MiB are below 4 GiB; the rest is above. The end of that is firmware's, and
-# must not be in a device.
+# How many MiB are below 4 GiB; the rest is above, some RAM with it, for that is
+# another zone. The end of what is below is firmware's, and must not be in a device.
 low_mib() {
-	(($(IFS=+; echo "${mib[*]}") > 2816)) && echo 2048 || echo 1024
+	(($(IFS=+; echo "${mib[*]}") > 3072)) && echo 2048 || echo 1024
 }
 
 # Physical memory and what it is backed by, as "PA MIB OFFSET" for each stretch of
@@ -112,13 +114,17 @@ numa_arguments() {
 		done
 	done
 	a=$(($(IFS=+; echo "${mib[*]}")))
-	echo "-m ${a}M,slots=4,maxmem=$((a + 8192))M -smp $cpu,sockets=$(nodes ram | wc -w)"
+	echo "-m ${a}M,slots=4,maxmem=$((a + 12288))M -smp $cpu,sockets=$(nodes ram | wc -w)"
 }
 
-# The disk and the root's image as persistent memory: read and written by the
-# guest's own CPU, without a thread of the host that may be slow.
+# A disk, another one for swap, and the root's image, as persistent memory: read and
+# written by the guest's own CPU, without a thread of the host that may be slow.
 disks() {
-	echo "-object memory-backend-ram,id=disk,size=${DISK_MIB}M -device nvdimm,memdev=disk,id=nvdisk"
+	local disk
+	for disk in disk swap; do
+		echo "-object memory-backend-ram,id=$disk,size=${DISK_MIB}M"
+		echo "-device nvdimm,memdev=$disk,id=nv$disk"
+	done
 	if [[ $ROOT == image ]]; then
 		echo "-object memory-backend-file,id=root,mem-path=$IMAGE,size=$(stat -c %s "$IMAGE"),readonly=on"
 		echo "-device nvdimm,memdev=root,id=nvroot,unarmed=on"
@@ -185,13 +191,16 @@ start_accelerators() {
 	done
 }
 
-# An emulated CPU may be slow without being stuck.
+# An emulated CPU may be slow without being stuck. With a clock that counts
+# instructions it is slow with string instructions: the kernel clears pages without.
 kernel_parameters() {
 	echo "console=ttyS0 nokaslr panic=-1 loglevel=5 $(memmap_parameters)" \
 		"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120" \
 		"$([[ $ACCEL != icount ]] || echo tsc=reliable)" \
+		"$([[ $ACCEL-$ROOT != icount-image ]] || echo clearcpuid=rep_good)" \
+		"kunit.enable=${KUNIT:-$([[ $ROOT == image ]] && echo 0 || echo 1)}" \
 		"${COMMAND:+CDM_BATCH=1} ${LIMIT:+CDM_LIMIT=$LIMIT} ${KERNEL_ARGS:-}" \
-		"$([[ $ROOT == image ]] && echo CDM_IMAGE=/dev/pmem1 || echo "CDM_TOP=$TOP")"
+		"$([[ $ROOT == image ]] && echo CDM_IMAGE=/dev/pmem2 || echo "CDM_TOP=$TOP")"
 }
 
 # accelerator: kvm if a guest really boots with it, asked once per machine.
@@ -229,6 +238,7 @@ write_script() {
 		echo "cd $TOP"
 	else
 		echo "export CDM_FILES=/files"
+		[[ $ACCEL != icount || -n ${SOAK:-} ]] || echo "export CDM_SEALED=1"
 	fi
 	cat "$TOOLS/guest.sh"
 	if [[ -n $COMMAND ]]; then
