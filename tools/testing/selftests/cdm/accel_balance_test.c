@@ -9,7 +9,7 @@
 #define PAGES	((long)(SIZE / PAGE))
 #define SEED	81
 #define MODE	"/proc/sys/kernel/numa_balancing"
-#define ROUNDS	5000
+#define ROUNDS	(CDM_PATIENCE * 50)
 /* Of so many pages one may be busy whenever its neighbours move. */
 #define FEW(pages)	((pages) / 32)
 #define MOST(pages)	((pages) * 31 / 32)

@@ -95,7 +95,7 @@ static inline int accel_bind(const struct accel_pci *pci)
 	int err = cdm_write(ACCEL_DRIVER "/bind", pci->name);
 	char path[64];
 
-	for (int i = 0; !err && i < 1000; i++) {
+	for (int i = 0; !err && i < CDM_PATIENCE * 100; i++) {
 		snprintf(path, sizeof(path), "/dev/cdm_accel%d",
 			 accel_index(pci));
 		if (!access(path, F_OK))

@@ -218,9 +218,9 @@ TEST_F_TIMEOUT(audit, audit_sees_kernel_memory, CDM_TIMEOUT)
 {
 	int zram;
 
-	ASSERT_EQ(0, cdm_swap_on(512));
-	ASSERT_EQ(0, swapoff(CDM_SWAP));
-	zram = open(CDM_SWAP, O_WRONLY | O_DIRECT);
+	ASSERT_EQ(0, cdm_zram_on(512));
+	ASSERT_EQ(0, swapoff(CDM_ZRAM));
+	zram = open(CDM_ZRAM, O_WRONLY | O_DIRECT);
 	ASSERT_LE(0, zram);
 	ASSERT_EQ(0, cdm_leave_ram(256));
 	ASSERT_EQ(0, breach(&self->breach));
@@ -268,7 +268,7 @@ TEST_F_TIMEOUT(audit, audit_during_hotplug, CDM_TIMEOUT)
 		char *addr = cdm_map_on(self->dev, SIZE, SEED);
 
 		ASSERT_NE(NULL, addr);
-		ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+		ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 		EXPECT_EQ(-1, cdm_audit(self->dev, "total"));
 		ASSERT_EQ(0, cdm_register_all());
 		EXPECT_LT(0, cdm_audit(self->dev, "total"));
@@ -366,7 +366,7 @@ TEST_F_TIMEOUT(audit, counters_of_eviction, CDM_TIMEOUT)
 	close(fd);
 	ASSERT_EQ(0, cdm_pageout(addr + PAGE, PAGE));
 	EXPECT_EQ(1, counted(reclaim));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(PAGES - 2, counted(hotplug));
 	ASSERT_EQ(0, cdm_register_all());
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
@@ -529,7 +529,7 @@ static int member_fn(struct cdm_child *me, void *arg)
 		cdm_say(me, err);
 		cdm_touch(addr, SIZE);
 		/* A cpuset moves what has to go in the background. */
-		for (int i = 0; err && i < 1000 &&
+		for (int i = 0; err && i < CDM_PATIENCE * 100 &&
 		     cdm_pages_on(addr, SIZE, member->dev); i++)
 			usleep(10000);
 		cdm_say(me, cdm_pages_on(addr, SIZE, member->dev));
@@ -630,7 +630,7 @@ TEST_F(audit, access_granted_before)
 TEST_F_TIMEOUT(audit, access_opens_with_a_new_node, CDM_TIMEOUT)
 {
 	ASSERT_EQ(0, cdm_write(node_file(self->dev, "access"), "granted"));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	ASSERT_EQ(0, cdm_register_all());
 	EXPECT_TRUE(access_is(self->dev, "open"));
 }
@@ -642,7 +642,7 @@ TEST_F_TIMEOUT(audit, one_of_two_ranges_leaves, CDM_TIMEOUT)
 	char *addr, link[128];
 
 	ASSERT_EQ(0, cdm_range(self->dev, 0, &whole));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	for (int i = 0; i < 2; i++) {
 		half[i] = whole;
 		half[i].size = whole.size / 2;

@@ -722,7 +722,7 @@ TEST_F_TIMEOUT(balance, a_device_that_goes, CDM_TIMEOUT)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reporter, &user));
 	for (int i = 0; i < 5; i++) {
 		EXPECT_TRUE(use_until(self->dev, user.addr, SIZE, PAGES / 2));
-		ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+		ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 		EXPECT_EQ(-ENODEV, report_to(self->dev, user.addr, SIZE, 3));
 		ASSERT_EQ(0, cdm_register_all());
 	}

@@ -219,7 +219,7 @@ static void shrink(struct __test_metadata *_metadata, struct cdm_child *child,
 			EXPECT_EQ(0, got);
 	}
 	/* cgroup v2 migrates as the cpuset changes, by a workqueue. */
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 20; i++) {
 		if (!cdm_spread_of(child->pid, addr, SIZE).on[dev])
 			break;
 		usleep(50000);

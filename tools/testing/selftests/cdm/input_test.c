@@ -215,7 +215,7 @@ TEST_F_TIMEOUT(input, access_of_a_node_that_left, CDM_TIMEOUT)
 	char buf[64];
 
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(-ENOENT, cdm_read(self->access, buf, sizeof(buf)));
 	EXPECT_EQ(-ENOENT, cdm_write(self->access, "granted"));
 	EXPECT_EQ(0, dead(fd, "granted"));
@@ -261,7 +261,7 @@ TEST_F_TIMEOUT(input, access_during_hotplug, CDM_TIMEOUT)
 				       self->access));
 	for (int i = 0; i < 3; i++) {
 		usleep(200000);
-		ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+		ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 		ASSERT_EQ(0, cdm_register_all());
 	}
 	for (int i = 0; i < 2; i++) {
@@ -269,7 +269,7 @@ TEST_F_TIMEOUT(input, access_during_hotplug, CDM_TIMEOUT)
 		EXPECT_EQ(0, cdm_wait(&self->child[i]));
 		self->child[i].pid = 0;
 	}
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	ASSERT_EQ(0, cdm_register_all());
 	EXPECT_TRUE(access_is(self->access, "open"));
 	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread_of(self->child[2].pid, addr,
@@ -380,7 +380,7 @@ TEST_F_TIMEOUT(input, audit_of_a_node_that_left, CDM_TIMEOUT)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(sizeof(buf), read(fd, buf, sizeof(buf)));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(-ENOENT, open_err(self->audit, O_RDONLY));
 	EXPECT_LT(0, read(fd, rest.s, sizeof(rest.s) - 1));
 	EXPECT_STREQ(whole.s + sizeof(buf), rest.s);
@@ -445,7 +445,7 @@ TEST_F_TIMEOUT(input, weight_concurrent_writers, CDM_TIMEOUT)
 TEST_F_TIMEOUT(input, weight_of_a_node_that_left, CDM_TIMEOUT)
 {
 	ASSERT_EQ(0, cdm_write(self->weight, "3"));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(3, cdm_read_long(self->weight));
 	EXPECT_EQ(0, accepted(self->weight, bad_weights,
 			      ARRAY_SIZE(bad_weights)));
@@ -453,7 +453,7 @@ TEST_F_TIMEOUT(input, weight_of_a_node_that_left, CDM_TIMEOUT)
 					   1UL << self->dev));
 	ASSERT_EQ(0, cdm_register_all());
 	EXPECT_EQ(3, cdm_read_long(self->weight));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	/* No weight: 1, as for any other node, until it is a device again. */
 	ASSERT_EQ(0, cdm_write(self->weight, "0"));
 	EXPECT_EQ(1, cdm_read_long(self->weight));
@@ -613,7 +613,7 @@ TEST_F_TIMEOUT(input, mems_of_a_node_that_left, CDM_TIMEOUT)
 {
 	unsigned long dev = 1UL << self->dev, rams = cdm_mask(cdm_rams());
 
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(0, accepted(MEMS, bad_mems, ARRAY_SIZE(bad_mems)));
 	EXPECT_EQ(0, set_mems(dev));
 	EXPECT_EQ(dev, mems_of("cpuset.mems"));
@@ -633,7 +633,7 @@ TEST_F_TIMEOUT(input, mems_of_a_node_that_left, CDM_TIMEOUT)
 	EXPECT_EQ(dev, mems_of("cpuset.mems"));
 	EXPECT_TRUE(runs(&self->child[0], PAGES));
 
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(rams, effective_mems());
 	EXPECT_TRUE(runs(&self->child[0], -EINVAL));
 	ASSERT_EQ(0, cdm_register_all());
@@ -644,7 +644,7 @@ TEST_F_TIMEOUT(input, mems_with_a_node_that_left, CDM_TIMEOUT)
 {
 	unsigned long dev = 1UL << self->dev, rams = cdm_mask(cdm_rams());
 
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(0, set_mems(rams | dev));
 	EXPECT_EQ(rams, effective_mems());
 	ASSERT_TRUE(join(&self->child[0], &self->dev));
@@ -734,7 +734,7 @@ TEST_F_TIMEOUT(input, pool_of_a_node_that_left, CDM_TIMEOUT)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, cdm_write(self->pool, "4"));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 60000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(-ENOENT, cdm_write(self->pool, "4"));
 	EXPECT_EQ(0, dead(fd, "4"));
 	EXPECT_EQ(0, cdm_meminfo("HugePages_Total"));

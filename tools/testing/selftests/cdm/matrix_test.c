@@ -493,7 +493,7 @@ static void expect_all_on_full_devices(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(matrix, device_full_of_a_locked_tenant, CDM_TIMEOUT)
 {
-	fill_devices(_metadata, self->filler, 192);
+	fill_devices(_metadata, self->filler, 96);
 	expect_all_on_full_devices(_metadata, self->filler);
 }
 
@@ -517,7 +517,7 @@ static void fill_ram(struct __test_metadata *_metadata,
 	};
 	size_t got;
 
-	ASSERT_EQ(0, cdm_leave_ram(192));
+	ASSERT_EQ(0, cdm_leave_ram(128));
 	got = probe(filler, eater.mask);
 	ASSERT_LT(2 * SPARE, got);
 	ASSERT_GT(PROBE, got);

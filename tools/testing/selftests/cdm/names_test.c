@@ -735,7 +735,7 @@ TEST_F(names, shm_and_the_cpuset_of_the_task)
 /* cgroup v2 migrates as the cpuset changes, by a workqueue. */
 static bool leaves_node(struct worker *worker, char *addr, int nid)
 {
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 50; i++) {
 		if (!cdm_spread_of(worker->child.pid, addr, SIZE).on[nid])
 			return true;
 		usleep(20000);
@@ -824,11 +824,11 @@ static char *map_disk(void)
 	char *addr;
 	int fd;
 
-	if (access(CDM_SWAP, F_OK) && system("modprobe zram"))
+	if (access(CDM_ZRAM, F_OK) && system("modprobe zram"))
 		return NULL;
 	if (cdm_write("/sys/block/zram0/disksize", "16M"))
 		return NULL;
-	fd = open(CDM_SWAP, O_RDWR);
+	fd = open(CDM_ZRAM, O_RDWR);
 	addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	return addr == MAP_FAILED ? NULL : addr;
@@ -1410,7 +1410,7 @@ TEST_F_TIMEOUT(plug, bound_cpuset, CDM_TIMEOUT)
 		ASSERT_LT(0, (long)kept[i]);
 		ASSERT_TRUE(all_on(&worker[i].desk->spread, self->dev_mask));
 	}
-	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	expect_mems(_metadata, worker, self->rams, all & ~self->dev_mask);
 	for (int i = 0; i < ARRAY_SIZE(policies); i++) {
 		EXPECT_EQ(0, tell(&worker[i], (struct desk){
@@ -1472,7 +1472,7 @@ static int watch_fn(struct cdm_child *me, void *arg)
 
 static bool waits_for_looks(struct watch *watch, long looks)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
 		if (look(&watch->looks) >= looks)
 			return true;
 		usleep(10000);
@@ -1494,7 +1494,7 @@ TEST_F_TIMEOUT(plug, no_window_after_registration, CDM_TIMEOUT)
 		ASSERT_EQ(0, cdm_hear(&child[i]));
 	}
 	for (int round = 0; round < 4; round++) {
-		ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+		ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 		ASSERT_EQ(0, cdm_register_all());
 		for (int i = 0; i < ARRAY_SIZE(groups); i++)
 			tick(&watch[i].up);
@@ -1530,7 +1530,7 @@ static int mount_v1(void)
 
 	cdm_write(CDM_CGROUPS "/cgroup.subtree_control", "-cpuset");
 	mkdir(V1, 0755);
-	for (int i = 0; err == -EBUSY && i < 3000; i++) {
+	for (int i = 0; err == -EBUSY && i < CDM_PATIENCE * 100; i++) {
 		err = mount("cgroup", V1, "cgroup", 0, "cpuset") ? -errno : 0;
 		if (err == -EBUSY)
 			usleep(10000);

@@ -444,7 +444,7 @@ TEST_F_TIMEOUT(paths, mlocked_memory_and_unregister, CDM_TIMEOUT)
 	cdm_stat_refresh();
 	locked = cdm_nodes_meminfo(cdm_rams(), "Mlocked");
 
-	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(PAGES, cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams()));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
 	cdm_stat_refresh();
@@ -523,13 +523,13 @@ static long swap_out(struct cdm_child *child, int nid, bool tight)
 
 TEST_F_TIMEOUT(paths, F19_zram_of_bound_task, CDM_TIMEOUT)
 {
-	ASSERT_EQ(0, cdm_swap_on(SWAP));
+	ASSERT_EQ(0, cdm_zram_on(SWAP));
 	EXPECT_EQ(0, swap_out(&self->child, self->dev, false));
 }
 
 TEST_F_TIMEOUT(paths, F19_zram_beyond_free_ram, CDM_TIMEOUT)
 {
-	ASSERT_EQ(0, cdm_swap_on(SWAP));
+	ASSERT_EQ(0, cdm_zram_on(SWAP));
 	EXPECT_EQ(0, swap_out(&self->child, -1, true));
 }
 
@@ -566,7 +566,7 @@ TEST_F_TIMEOUT(paths, soft_offline_of_device, CDM_TIMEOUT)
 	EXPECT_EQ(evicted + NR_SUSPECT, cdm_vmstat("cdm_evicted_failure"));
 	EXPECT_EQ(0, cdm_unfenced());
 
-	EXPECT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	EXPECT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(0, cdm_register_all());
 	EXPECT_EQ(total, cdm_node_meminfo(self->dev, "MemTotal"));
 	EXPECT_EQ(bad, cdm_meminfo("HardwareCorrupted"));

@@ -152,10 +152,10 @@ TEST_F_TIMEOUT(reclaim, F8_ram_pressure, 2 * CDM_TIMEOUT)
 		.advice = variant->swap ? MADV_COLD : MADV_FREE,
 	};
 	struct tenant lazy = {
-		.size = cdm_effort(256, 128) * MIB,
+		.size = cdm_effort(192, 128) * MIB,
 		.advice = MADV_FREE,
 	};
-	struct tenant ram = { .size = cdm_effort(256, 192) * MIB };
+	struct tenant ram = { .size = cdm_effort(192, 160) * MIB };
 	char *addr, *in_ram;
 
 	addr = tenant_start(&self->child, &on_device);
@@ -344,7 +344,7 @@ TEST_F_TIMEOUT(machine, watermarks_without_device, CDM_TIMEOUT)
 	EXPECT_STREQ(with, again);
 }
 
-/* An unfenced kernel keeps watermarks here too, some MiB of 2 GiB. */
+/* An unfenced kernel keeps watermarks here too, some MiB of the device. */
 TEST_F_TIMEOUT(machine, F18_last_page, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
@@ -402,7 +402,7 @@ TEST_F_TIMEOUT(machine, range_is_not_for_kexec, CDM_TIMEOUT)
 		SKIP(return, "the base has no owner driver");
 	EXPECT_EQ(1, lines_of_ram("/proc/iomem", 256 * MIB, 257 * MIB));
 	EXPECT_EQ(0, lines_of_ram("/proc/iomem", self->range.start, end));
-	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(entries, firmware_entries());
 	EXPECT_EQ(0, lines_of_ram("/proc/iomem", self->range.start, end));
 	ASSERT_EQ(0, cdm_register_all());
@@ -514,7 +514,7 @@ TEST_F_TIMEOUT(machine, owner_finds_zeroes, CDM_TIMEOUT)
 	addr = cdm_map_on(self->dev, size, SEED);
 	ASSERT_NE(NULL, addr);
 
-	ASSERT_EQ(0, cdm_unregister(self->dev, 30000, NULL));
+	ASSERT_EQ(0, cdm_unregister(self->dev, CDM_ACK_MS, NULL));
 	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
 	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_PEEK, &peek));
 	EXPECT_EQ(0, peek.nr_nonzero);

@@ -155,6 +155,8 @@ TEST_F_TIMEOUT(rows, gigantic_pages_of_the_node, CDM_TIMEOUT)
 
 	if (gigantic_nr(self->dev) < 0)
 		SKIP(return, "this CPU has no pages of 1 GiB");
+	if (cdm_node_meminfo(self->dev, "MemTotal") * 1024 < (long)GIB)
+		SKIP(return, "the device holds none of 1 GiB");
 	gigantic_set(self->dev, 1);
 	EXPECT_EQ(0, gigantic_nr(self->dev));
 	EXPECT_EQ(0, gigantic_nr(-1));
