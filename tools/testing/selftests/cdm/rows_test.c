@@ -491,6 +491,13 @@ static long cpu_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static void spin_ms(long ms)
+{
+	for (long end = cpu_ms() + ms; cpu_ms() < end; )
+		for (int i = 0; i < 10000; i++)
+			asm volatile("");
+}
+
 /*
  * Scanning begins after a second of CPU time, and after another one for new
  * mappings. A second thread makes the scanner look at local memory too, which
@@ -521,6 +528,8 @@ static int balance_fn(struct cdm_child *me, void *arg)
 		cdm_touch(ram, NR_RAM_PAGES * PAGE);
 		cdm_fault_in(small, SIZE);
 		cdm_fault_in(huge, SIZE);
+		/* To touch pages may be dear on an emulated machine. */
+		spin_ms(10);
 	}
 	hints->updates += cdm_vmstat("numa_pte_updates");
 	hints->faults += cdm_vmstat("numa_hint_faults");

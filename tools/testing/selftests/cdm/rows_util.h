@@ -85,13 +85,15 @@ static inline void knobs_reset(void)
 }
 
 /*
- * Make RAM look scarce: with 512 MiB left and watermarks that high, the first
- * attempt of an allocation fails in RAM. An unfenced kernel goes on with the
- * next node then. A fenced one tries harder and gets what it needs.
+ * Make RAM look scarce: with an eighth of it left and watermarks at almost a third,
+ * the first attempt of an allocation fails in RAM. An unfenced kernel goes on with
+ * the next node then. A fenced one tries harder and gets what it needs.
  */
 static inline bool tighten(void)
 {
-	return !cdm_leave_ram(512) && !cdm_write(SCALE, "3000");
+	long mib = cdm_nodes_meminfo(cdm_rams(), "MemTotal") / 1024;
+
+	return !cdm_leave_ram(mib / 8) && !cdm_write(SCALE, "3000");
 }
 
 /* Allocations that fail, where the kernel has FAIL_PAGE_ALLOC */
