@@ -8,7 +8,7 @@
 # make build    [FLAVOUR=]      kernel, modules, tests; incremental
 # make run CMD= [TOPOLOGY= FLAVOUR= TIMEOUT=]  one command in a fresh guest
 # make shell    [TOPOLOGY= FLAVOUR=]           the same, interactive
-# make selftest [TOPOLOGY= FLAVOUR= TESTS= SEED=]  tests from user space
+# make selftest [TOPOLOGY= SHRINK= FLAVOUR= VARIANT= TESTS= SEED=]  tests from user space
 # make kunit    [FLAVOUR=]      unit tests
 # make repeat   [GOAL= TIMES= LOADED=]  is the check the same every time?
 # make soak     [HOURS=]        what the checks leave out for its time
@@ -32,7 +32,7 @@
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD
-export FLAVOUR TOPOLOGY TIMEOUT TESTS SEED NEW VERIFY PROFILE CDM_DRIVER KIND PAGES FULL GOAL TIMES LOADED HOURS JOBS
+export FLAVOUR VARIANT TOPOLOGY SHRINK TIMEOUT TESTS SEED NEW VERIFY PROFILE CDM_DRIVER KIND PAGES FULL GOAL TIMES LOADED HOURS JOBS
 export CDM_CMD := $(value CMD)
 
 tools := tools/testing/cdm

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Run a goal of check.mk (check, check-all, selftest) and print what was skipped,
 # what failed, and the totals: "N passed, N failed, N skipped".
-# Environment: JOBS (how many stages at a time); for selftest FLAVOUR, TOPOLOGY,
-# TESTS, SEED, TIMEOUT, LIMIT and ACCEL.
+# Environment: JOBS (how many stages at a time); for selftest TESTS, and what vm.sh and
+# build.sh read.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -37,8 +37,9 @@ twice() {
 	sed -E 's/^(ok|not ok|skip) //; s/ # .*//' "$1" | sort | uniq -d | sed 's/.*/not ok & # has two results/'
 }
 
-[[ $GOAL == selftest ]] || unset FLAVOUR TOPOLOGY TESTS SEED TIMEOUT LIMIT ACCEL SHRINK CDM_STRESS_SECONDS
-unset VARIANT KUNIT SHIFT ROOT
+[[ $GOAL == selftest ]] || unset TESTS FLAVOUR VARIANT TOPOLOGY SHRINK ACCEL SHIFT SEED \
+	TIMEOUT LIMIT CDM_STRESS_SECONDS
+unset KUNIT ROOT
 # Stages that outlive a check which was killed hold the lock, too: they write results.
 alone check
 rm -rf "$CHECK" "$CHECK.txt"

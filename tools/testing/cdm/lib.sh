@@ -100,9 +100,7 @@ fragments() {
 	echo "$TOOLS/config/common.config"
 	case $1 in
 	default) echo "$TOOLS/config/cdm.config" ;;
-	debug)
-		printf "$TOOLS/config/%s.config\n" cdm kasan lockdep vm kmemleak debug
-		;;
+	debug) echo "$TOOLS"/config/{cdm,kasan,lockdep,vm,kmemleak,debug}.config ;;
 	esac
 	[[ -z ${VARIANT:-} ]] || echo "$TOOLS/config/$VARIANT.config"
 }

@@ -17,7 +17,7 @@ PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 SEED=${SEED:-1}
 ASKED=""
-for name in SHRINK ACCEL LIMIT SOAK CDM_STRESS_SECONDS; do
+for name in VARIANT SHRINK ACCEL SHIFT LIMIT SOAK CDM_STRESS_SECONDS; do
 	[[ -z ${!name:-} ]] || ASKED+=" $name=${!name}"
 done
 
