@@ -15,7 +15,7 @@
 #define ACCEL_CLASS	"/sys/class/misc"
 #define ACCEL_DEBUG	"/sys/kernel/debug/cdm_accel"
 
-/* A job or an event that takes longer hangs. */
+/* Jobs and events have no limit of their own: the host decides how long they take. */
 #define ACCEL_MS	CDM_ACK_MS
 #define ACCEL_SECONDS	(ACCEL_MS / 1000)
 /* So often that nobody lives to see the end. */

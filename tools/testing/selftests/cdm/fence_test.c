@@ -825,7 +825,7 @@ FIXTURE_TEARDOWN(account)
 	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
-/* Others allocate and free meanwhile; all devices together have 1 GiB. */
+/* Others allocate and free meanwhile; the devices have at least 1 GiB. */
 #define NOISE_KB	(96 * 1024)
 
 TEST_F(account, A1_mem_total)

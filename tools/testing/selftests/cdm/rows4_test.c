@@ -199,7 +199,7 @@ TEST_F_TIMEOUT(full, bound_task_lives_on_swap, 2 * CDM_TIMEOUT)
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
-/* Comes after the tenant, which the test is not to wait for, and long before kswapd. */
+/* The loop yields to the tenant, which would take longer, but not to kswapd. */
 static int busy_fn(struct cdm_child *child, void *arg)
 {
 	if (nice(5) != 5)

@@ -872,7 +872,7 @@ TEST_F_TIMEOUT(workload, F12_damon_pageout, CDM_TIMEOUT)
 
 /* Everything at once */
 
-/* In the guest's time, so as much work whatever the host does. make soak has more. */
+/* The time is the guest's, so it is as much work on any host; make soak has more. */
 static int stress_seconds(void)
 {
 	const char *seconds = getenv("CDM_STRESS_SECONDS");
