@@ -29,6 +29,8 @@
 #             compute, each a process on the host.
 # FLAVOUR: default, debug, off, base.
 # TOPOLOGY: single (default), two, frontier, eight, plain, small.
+# SHRINK: 1 or 2, by what the memory of its nodes is divided.
+# VARIANT: kasan, lockdep, vm, kmemleak: flavour default with one checker.
 
 # The command reaches the guest as it was written, dollars included.
 unexport CMD

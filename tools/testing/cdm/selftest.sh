@@ -11,13 +11,13 @@ set -euo pipefail
 
 FLAVOUR=$1 TOPOLOGY=$2 PROGRAM=$3
 export FLAVOUR TOPOLOGY
-NAME=selftest-$FLAVOUR-$TOPOLOGY-$PROGRAM
+NAME=selftest-$FLAVOUR${VARIANT:+-$VARIANT}-$TOPOLOGY-$PROGRAM
 KTAP=$LOG/$NAME.ktap
 PROGRAMS=${PROGRAMS:-$BUILD/selftests}
 ROW='^[A-Z][0-9]+_'
 SEED=${SEED:-1}
 ASKED=""
-for name in VARIANT SHRINK ACCEL SHIFT LIMIT SOAK CDM_STRESS_SECONDS; do
+for name in VARIANT SHRINK ACCEL SHIFT LIMIT TIMEOUT SOAK CDM_STRESS_SECONDS; do
 	[[ -z ${!name:-} ]] || ASKED+=" $name=${!name}"
 done
 
@@ -122,7 +122,7 @@ if ((${#run[@]} == 0)); then
 	exit
 fi
 export ROOT=${ROOT:-image} TIMEOUT=${TIMEOUT:-2400} LIMIT=${LIMIT:-1200}
-# What fills memory takes half as long with half of it.
+# Half the memory is filled in half the time.
 case $FLAVOUR-$TOPOLOGY in
 debug-* | *-small | *-eight) export SHRINK=${SHRINK:-1} ;;
 *) export SHRINK=${SHRINK:-2} ;;

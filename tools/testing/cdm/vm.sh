@@ -28,7 +28,7 @@ OBJ=$(obj "$FLAVOUR")
 KERNEL=$OBJ/arch/x86/boot/bzImage
 ROOT=${ROOT:-host}
 KEEP_LOGS=60
-DISK_MIB=2048
+DISK_MIB=2048 SWAP_MIB=1024
 SHIFT=${SHIFT:-0}
 SHRINK=${SHRINK:-1}
 
@@ -36,11 +36,14 @@ SHRINK=${SHRINK:-1}
 kind=() mib=() arg=()
 
 read_topology() {
-	local k m a
+	local k m a ram=0
+	[[ $SHRINK == [12] ]] || die "SHRINK is 1 or 2, not '$SHRINK'"
 	while read -r k m a; do
 		[[ $k == ram || $k == device ]] || die "topology $TOPOLOGY: what is '$k'?"
 		kind+=("$k") mib+=("$((m / SHRINK))") arg+=("$a")
+		[[ $k == device ]] || ram=$((ram + m / SHRINK))
 	done < <(grep -v '^#' "$TOOLS/topology/$TOPOLOGY")
+	((ram > $(low_mib))) || die "topology $TOPOLOGY has too little RAM for SHRINK=$SHRINK"
 }
 
 # nodes KIND: the ids of the nodes of a kind.
@@ -120,11 +123,8 @@ numa_arguments() {
 # A disk, another one for swap, and the root's image, as persistent memory: read and
 # written by the guest's own CPU, without a thread of the host that may be slow.
 disks() {
-	local disk
-	for disk in disk swap; do
-		echo "-object memory-backend-ram,id=$disk,size=${DISK_MIB}M"
-		echo "-device nvdimm,memdev=$disk,id=nv$disk"
-	done
+	echo "-object memory-backend-ram,id=disk,size=${DISK_MIB}M -device nvdimm,memdev=disk,id=nvdisk"
+	echo "-object memory-backend-ram,id=swap,size=${SWAP_MIB}M -device nvdimm,memdev=swap,id=nvswap"
 	if [[ $ROOT == image ]]; then
 		echo "-object memory-backend-file,id=root,mem-path=$IMAGE,size=$(stat -c %s "$IMAGE"),readonly=on"
 		echo "-device nvdimm,memdev=root,id=nvroot,unarmed=on"
@@ -238,7 +238,7 @@ write_script() {
 		echo "cd $TOP"
 	else
 		echo "export CDM_FILES=/files"
-		[[ $ACCEL != icount || -n ${SOAK:-} ]] || echo "export CDM_SEALED=1"
+		[[ $ACCEL != icount || -n ${SOAK:-}${VARIANT:-} ]] || echo "export CDM_SEALED=1"
 	fi
 	cat "$TOOLS/guest.sh"
 	if [[ -n $COMMAND ]]; then
