@@ -1935,8 +1935,9 @@ FIXTURE_SETUP(race)
 	if (missing)
 		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, cdm_reset(_metadata));
+	/* Compressed RAM wants pages to be stable while they are written. */
 	if (variant->swap)
-		ASSERT_EQ(0, cdm_swap_on(64));
+		ASSERT_EQ(0, cdm_zram_on(64));
 	if (variant->large && access(MTHP "enabled", W_OK))
 		SKIP(return, "no folios of 64 KiB");
 	ASSERT_TRUE(variant->large ? area_map_large(&self->area, SIZE) :

@@ -367,7 +367,7 @@ TEST_F_TIMEOUT(life, ten_cycles_with_tenants, CDM_TIMEOUT)
  * All tenants have to come home, but there is not enough room. It must not be
  * made by killing somebody.
  */
-TEST_F_TIMEOUT(life, unregister_without_ram, CDM_TIMEOUT)
+TEST_F_TIMEOUT(life, unregister_without_ram, 2 * CDM_TIMEOUT)
 {
 	struct cdm_load easy_victim = { .size = 64 * MIB };
 	/* Long enough to fill RAM, or the tenants left are merely busy. */

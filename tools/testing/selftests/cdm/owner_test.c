@@ -16,7 +16,7 @@
 #define MIB_PAGES	((long)(MIB / PAGE))
 #define BLOCK_PAGES	((long)(HPAGE / PAGE))
 #define DEADLINE_MS	CDM_ACK_MS
-#define GRACE		30		/* s that a call may take beyond that */
+#define GRACE		cdm_seconds(30)	/* s that a call may take beyond that */
 
 #define DISK_DIR	"/tmp/cdm_owner_disk"
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"

@@ -4,7 +4,7 @@
  * device node, at any time.
  *
  * RAM is filled up to BRIM MiB first, half of which are reserves. A workload
- * then asks for more than that, so that a fenced kernel has to reclaim
+ * then asks for more than there is, so that a fenced kernel has to reclaim
  * and to swap, while an unfenced one goes on in the empty device. A child looks
  * at the device nodes all the time, and the worst that it saw is what counts.
  *
@@ -728,7 +728,7 @@ TEST_F_TIMEOUT(workload, F13_ram_block_offline, CDM_TIMEOUT)
 			       0));
 	cdm_stamp(addr, size, 13);
 	ASSERT_NE(NULL, cdm_load_start(&self->brim.load[0], &lazy));
-	/* Its pages have to make room as well. */
+	/* The pages of compressed RAM have to make room as well. */
 	ASSERT_EQ(0, cdm_zram_on(SWAP));
 	ASSERT_TRUE(fill_ram(&self->brim, BRIM));
 	ASSERT_TRUE(offline_a_block(self->block, addr, size));
