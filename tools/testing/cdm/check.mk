@@ -20,16 +20,27 @@ ROOMY := balance_test fence_test
 # Programs with tests that are named after a row of the contract
 ROW_TESTS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
 
+# Those that share a machine, which takes as long to start as each of them to run.
+# On base no test may see what another one has left.
+SHARED := plain_test+policy_test+cpuset_test+move_test+migrate_test+rows_test+rows2_test \
+	exact_fail_test+input_test+names_test audit_test+fence_test+balance_test \
+	accel_kernel_test+accel_balance_test+accel_memory_test+accel_z_test
+space := $(subst ,, )
+apart = $(subst +, ,$(1))
+together = $(subst $(space),+,$(strip $(1)))
+shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
+	$(foreach s,$(SHARED),$(call together,$(filter $(call apart,$(s)),$(1))))
+
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
-check := build.default $(call tests,default,single two,$(ORDERED)) demo accelerator \
+check := build.default $(call tests,default,single two,$(call shared,$(ORDERED))) demo accelerator \
 	library style kunit.default harness
 check-all := $(check) build.base build.off build.debug \
-	$(call tests,debug,small,$(filter-out $(ROOMY),$(ORDERED))) \
-	$(call tests,debug,two,$(ROOMY)) kunit.debug \
+	$(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
+	$(call tests,debug,two,$(call together,$(ROOMY))) kunit.debug \
 	$(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED))) \
-	$(call tests,default,frontier,$(ACCEL_TESTS)) $(call tests,default,plain,all) \
+	$(call tests,default,frontier,$(call shared,$(ACCEL_TESTS))) $(call tests,default,plain,all) \
 	off fence-table
 
 # make selftest: those that are asked for

@@ -10,19 +10,23 @@ TABLE=$TOP/Documentation/mm/cdm/fence.rst
 # Programs that are no matter of the fence.
 OTHERS='^(accel|balance|exact|owner)'
 
-# logs FLAVOUR TOPOLOGY...: of each program that had to run there; on plain all of them
-# run in one machine
+# last_log FLAVOUR-TOPOLOGY PROGRAM
+last_log() {
+	# shellcheck disable=SC2012
+	ls -t "$LOG/selftest-$1-"*.ktap | xargs grep -l "^#cdm end $2 " | head -1 || true
+}
+
+# logs FLAVOUR TOPOLOGY...: of each program that had to run there; programs share machines
 logs() {
 	local t p log
 	for t in "${@:2}"; do
 		for p in "$BUILD"/selftests/*_test; do
 			p=${p##*/}
-			log=$LOG/selftest-$1-$t-$p.ktap
-			[[ $t != plain ]] || log=$LOG/selftest-$1-$t-all.ktap
 			if [[ $p =~ $OTHERS ]] || [[ $1 == base && $(row_cases "$p") == 0 ]]; then
 				continue
 			fi
-			grep -q "^#cdm end $p " "$log" ||
+			log=$(last_log "$1-$t" "$p")
+			[[ -n $log ]] ||
 				die "$p did not run with flavour $1 on $t: make check-all"
 			echo "$log"
 		done

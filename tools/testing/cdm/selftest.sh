@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# One program of the selftests in a machine of its own, or all in one.
-#   selftest.sh FLAVOUR TOPOLOGY PROGRAM|all
+# Programs of the selftests in a machine of their own: one, some, or all.
+#   selftest.sh FLAVOUR TOPOLOGY PROGRAM[+PROGRAM]...|all
 # Those of the accelerator (accel_*) need its driver, the others the test driver and
 # a sealed machine (see vm.sh), in which one SEED (environment, default 1) gives one
 # run. On flavour base only the fence tests run (those named after a row of the
@@ -26,7 +26,7 @@ programs() {
 	if [[ $PROGRAM == all ]]; then
 		(cd "$PROGRAMS" && printf '%s\n' *_test)
 	else
-		echo "$PROGRAM"
+		tr + '\n' <<<"$PROGRAM"
 	fi
 }
 
@@ -82,13 +82,16 @@ machine() {
 # kmemleak costs a third of the time, so it watches those programs alone that
 # allocate in all ways there are.
 checkers() {
+	local p
 	[[ $FLAVOUR == debug ]] || return 0
 	case $PROGRAM in
 	lifecycle_test | accel_test) ;;
 	*)
 		[[ -z ${SOAK:-} ]] || return 0
 		KERNEL_ARGS="${KERNEL_ARGS:-} kmemleak=off"
-		result "skip $PREFIX$PROGRAM: kmemleak # it watches lifecycle_test and accel_test; make soak has it everywhere"
+		for p in "${run[@]}"; do
+			result "skip $PREFIX$p: kmemleak # it watches lifecycle_test and accel_test; make soak has it everywhere"
+		done
 		;;
 	esac
 	export KERNEL_ARGS
