@@ -297,23 +297,28 @@ static bool cdm_test_is_ours(u64 start, u64 size)
 	return false;
 }
 
-/* As the device sees its memory when the kernel has given it back. */
+/*
+ * As the device sees its memory when the kernel has given it back. Many pages are
+ * mapped at a time, for to map takes longer than to look.
+ */
 static int cdm_test_peek(struct cdm_test_peek *ask)
 {
-	u64 addr, end = ask->start + ask->size;
+	u64 addr, size, end = ask->start + ask->size;
 
 	lockdep_assert_held(&cdm_test_lock);
-	for (addr = ask->start; addr < end; addr += PAGE_SIZE) {
-		const u8 *page = memremap(addr, PAGE_SIZE, MEMREMAP_WB);
+	for (addr = ask->start; addr < end; addr += size) {
+		const u8 *mem;
 		size_t i;
 
-		if (!page)
+		size = min_t(u64, end - addr, SZ_2M);
+		mem = memremap(addr, size, MEMREMAP_WB);
+		if (!mem)
 			return -ENOMEM;
-		if (memchr_inv(page, 0, PAGE_SIZE)) {
-			for (i = 0; i < PAGE_SIZE; i++)
-				ask->nr_nonzero += page[i] != 0;
+		if (memchr_inv(mem, 0, size)) {
+			for (i = 0; i < size; i++)
+				ask->nr_nonzero += mem[i] != 0;
 		}
-		memunmap((void *)page);
+		memunmap((void *)mem);
 		cond_resched();
 	}
 	return 0;

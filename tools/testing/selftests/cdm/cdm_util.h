@@ -242,6 +242,17 @@ static inline bool cdm_flavour_is(const char *name)
 	return flavour && !strcmp(flavour, name);
 }
 
+/*
+ * With the checkers, a case that takes no path of the kernel which another one has
+ * not taken is left to make soak.
+ */
+#define CDM_REPEATS	"repeats another case with the checkers: make soak runs it"
+
+static inline bool cdm_no_repeats(void)
+{
+	return cdm_flavour_is("debug") && getenv("CDM_SEALED");
+}
+
 /* How many of something: all that is asked for, or fewer where it takes ages. */
 static inline long cdm_effort(long all, long debug)
 {

@@ -31,6 +31,7 @@ FIXTURE(reclaim) {
 FIXTURE_VARIANT(reclaim) {
 	const char *lru_gen;
 	bool swap;
+	bool repeats;		/* the kind of reclaim, and a way to swap */
 };
 
 FIXTURE_VARIANT_ADD(reclaim, lru) {
@@ -40,10 +41,12 @@ FIXTURE_VARIANT_ADD(reclaim, lru) {
 FIXTURE_VARIANT_ADD(reclaim, lru_swap) {
 	.lru_gen = "0",
 	.swap = true,
+	.repeats = true,
 };
 
 FIXTURE_VARIANT_ADD(reclaim, mglru) {
 	.lru_gen = "7",
+	.repeats = true,
 };
 
 FIXTURE_VARIANT_ADD(reclaim, mglru_swap) {
@@ -57,6 +60,8 @@ FIXTURE_SETUP(reclaim)
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
+	if (variant->repeats && cdm_no_repeats())
+		SKIP(return, CDM_REPEATS);
 	ASSERT_EQ(0, cdm_write(LRU_GEN, variant->lru_gen));
 	if (variant->swap)
 		ASSERT_EQ(0, cdm_swap_on(SWAP));

@@ -21,7 +21,7 @@
 #endif
 
 /* MiB */
-#define BRIM		128
+#define BRIM		96
 #define SWAP		1024
 #define SPARE		16	/* of the device */
 
@@ -53,7 +53,7 @@ static bool slow(void)
 
 static long fill_mib(void)
 {
-	return slow() ? 112 : 192;
+	return slow() ? 112 : 144;
 }
 
 /* Looking on */
@@ -879,7 +879,7 @@ static int stress_seconds(void)
 
 	if (seconds && *seconds)
 		return atoi(seconds);
-	return 10;
+	return 6;
 }
 
 static bool have_stress_ng(void)
@@ -1104,10 +1104,12 @@ TEST_F_TIMEOUT(tenants, overfill_spares_ram, CDM_TIMEOUT)
  */
 TEST_F_TIMEOUT(tenants, stress_ng_numa, CDM_TIMEOUT)
 {
-	const char *stressors[STRESS_ARGS] = { "--numa=2", "--timeout=8" };
+	char seconds[16];
+	const char *stressors[STRESS_ARGS] = { "--numa=2", "--timeout", seconds };
 
 	if (!have_stress_ng())
 		SKIP(return, "stress-ng is not installed");
+	snprintf(seconds, sizeof(seconds), "%d", stress_seconds());
 	ASSERT_EQ(0, cdm_swap_on(SWAP));
 	ASSERT_EQ(0, cdm_leave_ram(BRIM));
 	EXPECT_EQ(0, run_stressors(stressors));
