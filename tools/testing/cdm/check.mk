@@ -29,24 +29,30 @@ space := $(subst ,, )
 apart = $(subst +, ,$(1))
 together = $(subst $(space),+,$(strip $(1)))
 shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
-	$(foreach s,$(SHARED),$(call together,$(filter $(call apart,$(s)),$(1))))
+	$(foreach s,$(SHARED),$(call together,$(filter $(1),$(call apart,$(s)))))
 
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
-check := build.default $(call tests,default,single two,$(call shared,$(ORDERED))) demo accelerator \
-	library style kunit.default harness
-check-all := $(check) build.base build.off build.debug \
-	$(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
-	$(call tests,debug,two,$(call together,$(ROOMY))) kunit.debug \
-	$(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED))) \
-	$(call tests,default,frontier,$(call shared,$(ACCEL_TESTS))) $(call tests,default,plain,all) \
-	off fence-table
+# The selftests of a flavour
+default := $(call tests,default,single two,$(call shared,$(ORDERED)))
+debug := $(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
+	$(call tests,debug,two,$(call together,$(ROOMY)))
+base := $(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED)))
 
-# make selftest: those that are asked for
-selftest := build.$(or $(FLAVOUR),default) $(call tests,$(or $(FLAVOUR),default),$(or $(TOPOLOGY),\
-	$(if $(filter debug,$(FLAVOUR)),small,$(if $(filter base,$(FLAVOUR)),single,single two))),\
-	$(or $(TESTS),$(if $(filter base,$(FLAVOUR)),$(filter $(ROW_TESTS),$(ORDERED)),$(ORDERED))))
+check := build.default $(default) demo accelerator library style kunit.default harness
+check-all := $(check) build.base build.off build.debug $(debug) kunit.debug $(base) \
+	$(call tests,default,frontier,$(call shared,$(ACCEL_TESTS))) \
+	$(call tests,default,plain,all) off fence-table
+
+# make selftest: those of the flavour, or the programs or the topologies asked for
+flavour := $(or $(FLAVOUR),default)
+topologies := $(or $(TOPOLOGY),$(if $(filter debug,$(flavour)),small,\
+	$(if $(filter base,$(flavour)),single,single two)))
+programs := $(or $(TESTS),$(if $(filter base,$(flavour)),$(filter $(ROW_TESTS),$(ORDERED)),\
+	$(call shared,$(ORDERED))))
+selftest := build.$(flavour) $(if $(TESTS)$(TOPOLOGY),\
+	$(call tests,$(flavour),$(topologies),$(programs)),$($(flavour)))
 selftests := $(sort $(filter selftest.%,$(check-all) $(selftest)))
 
 .PHONY: check check-all selftest list-check list-check-all list-selftest

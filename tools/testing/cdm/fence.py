@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Write the table of the fence from the results of a run.
 
-usage: fence.py OTHERS HERE... -- BASE... > Documentation/mm/cdm/fence.rst
+usage: fence.py HERE... -- BASE... > Documentation/mm/cdm/fence.rst
 
-HERE and BASE are the logs of selftest.sh with and without a fence; programs
-whose name matches OTHERS are no matter of the fence. Which row of the contract
-a test is for, its name says, or for tests that an unfenced kernel passes as
-well, the list below.
+HERE and BASE are PROGRAM=LOG, with the logs of selftest.sh with and without a fence;
+what else is in a log does not count. Which row of the contract a test is for, its name
+says, or for tests that an unfenced kernel passes as well, the list below.
 """
 import re
 import sys
@@ -90,13 +89,13 @@ leads there.
 """
 
 
-def results(others, logs):
+def results(logs):
     """The verdicts of each test over all logs, skips left out."""
     verdicts = {}
-    for log in logs:
+    for program, log in (arg.split("=", 1) for arg in logs):
         with open(log, "rb") as stream:
             for name, lines, status in ktap.split(stream):
-                if re.match(others, name):
+                if name != program:
                     continue
                 report = ktap.Report("", False)
                 ktap.program(lines, name, status, report)
@@ -157,8 +156,8 @@ def section(heading, tests, fenced, unfenced):
 
 def main():
     split = sys.argv.index("--")
-    fenced = results(sys.argv[1], sys.argv[2:split])
-    unfenced = results(sys.argv[1], sys.argv[split + 1:])
+    fenced = results(sys.argv[1:split])
+    unfenced = results(sys.argv[split + 1:])
     print(HEADER.rstrip().replace("=" * 30, "=" * 31))
     for row, title in ROWS:
         tests = [t for t in fenced if row_of(t) == row]

@@ -42,6 +42,11 @@ guest_limit() {
 		! grep 'cdm: timeout after' <<<"$out"
 }
 
+new_fakes() {
+	rm -rf "$FAKES"
+	mkdir -p "$FAKES"
+}
+
 # fake NAME SCRIPT
 fake() {
 	printf '#!/bin/bash\n%s\n' "$2" >"$FAKES/$1_test"
@@ -51,13 +56,27 @@ fake() {
 # red WANT SCRIPT: a program that does SCRIPT fails, and says how to see it again.
 red() {
 	local out
-	rm -rf "$FAKES"
-	mkdir -p "$FAKES"
+	new_fakes
 	fake bad "$2"
 	out=$(RESULTS='' PROGRAMS=$FAKES ROOT=host \
 		"$TOOLS/selftest.sh" default "$TOPOLOGY" bad_test 2>&1) && return 1
 	echo "$out"
 	grep -q "^not ok .*$1" <<<"$out" && grep -q "again: .*TESTS=bad_test SEED=" <<<"$out"
+}
+
+# Of programs that share a machine, what the first found stays, though the second kills it.
+shared() {
+	local out
+	new_fakes
+	fake good "$begin; echo ok 2 two"
+	fake bad "$begin; sleep 1; echo b >/proc/sysrq-trigger; sleep 9"
+	fake late "$begin; echo ok 2 two"
+	out=$(RESULTS='' PROGRAMS=$FAKES ROOT=host \
+		"$TOOLS/selftest.sh" default "$TOPOLOGY" good_test+bad_test+late_test 2>&1) && return 1
+	echo "$out"
+	grep -q '^3 passed, ' <<<"$out" && grep -q 'the machine died # during bad_test$' <<<"$out" &&
+		grep -q '^not ok .*late_test # did not run' <<<"$out" &&
+		grep -q 'again: .*TESTS=good_test+bad_test+late_test SEED=' <<<"$out"
 }
 
 ktap() {
@@ -87,4 +106,5 @@ ktap "duplicate number" "number 1, expected 2" "$begin; echo ok 1 two"
 ktap "no output" "no KTAP" "exit 0"
 ktap "program that warns" "kernel splat" "$begin; echo ok 2 two; $PROVOKE"
 ktap "program that kills the machine" "did not end" "$begin; sleep 1; echo b >/proc/sysrq-trigger; sleep 9"
+check "harness: programs that share a machine" shared
 finish

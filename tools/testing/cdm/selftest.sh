@@ -62,19 +62,26 @@ guest_command() {
 	done
 }
 
-# machine: run it; say what befell the machine.
+# running: the program that began last and did not end
+running() {
+	awk '/^#cdm begin / { p = $3 } /^#cdm end / { p = "" } END { print p }' "$KTAP"
+}
+
+# machine: run it; say what befell the machine, and when.
 machine() {
-	local status=0
+	local status=0 during
 	"$TOOLS/vm.sh" "$(guest_command)" >"$KTAP" 2>"$KTAP.err" || status=$?
 	! grep -q '^cdm: kmemleak gave up' "$KTAP.err" ||
 		result "skip $PREFIX$PROGRAM: kmemleak # the machine had no memory left for it"
 	sed 's/^/    /' "$KTAP.err" | grep -A12 'cdm:' >&2 || true
+	during=$(running)
+	during=${during:+" # during $during"}
 	case $status in
 	0) ;;
 	97) result "not ok $PREFIX$PROGRAM: device nodes did not come up" ;;
-	98) result "not ok $PREFIX$PROGRAM: the machine died" ;;
-	99) result "not ok $PREFIX$PROGRAM: kernel splat" ;;
-	124) result "not ok $PREFIX$PROGRAM: timeout" ;;
+	98) result "not ok $PREFIX$PROGRAM: the machine died$during" ;;
+	99) result "not ok $PREFIX$PROGRAM: kernel splat$during" ;;
+	124) result "not ok $PREFIX$PROGRAM: timeout$during" ;;
 	*) result "not ok $PREFIX$PROGRAM: the guest failed, status $status" ;;
 	esac
 }
@@ -84,8 +91,8 @@ machine() {
 checkers() {
 	local p
 	[[ $FLAVOUR == debug ]] || return 0
-	case $PROGRAM in
-	lifecycle_test | accel_test) ;;
+	case +$PROGRAM+ in
+	*+lifecycle_test+* | *+accel_test+*) ;;
 	*)
 		[[ -z ${SOAK:-} ]] || return 0
 		KERNEL_ARGS="${KERNEL_ARGS:-} kmemleak=off"
@@ -105,6 +112,8 @@ advice() {
 	echo "    console: ${CONSOLE#"$TOP"/}"
 }
 
+[[ +$PROGRAM != *+accel* || -z $(programs | grep -v '^accel') ]] ||
+	die "programs of the accelerator share no machine with others: it has another driver"
 [[ $PROGRAM != all || $TOPOLOGY == plain ]] || die "all programs in one machine: on topology plain alone"
 start_results
 export CONSOLE=$LOG/$NAME.console.log

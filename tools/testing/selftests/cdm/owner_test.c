@@ -567,9 +567,6 @@ FIXTURE_SETUP(recall)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	/* To the engine an order is as good as the other. */
-	if (variant->order == 10 && cdm_no_repeats())
-		SKIP(return, CDM_REPEATS);
 	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
 	self->kills = cdm_vmstat("oom_kill");
 	crowd_come(_metadata, &self->crowd, self->child, self->dev);

@@ -31,7 +31,7 @@ FIXTURE(reclaim) {
 FIXTURE_VARIANT(reclaim) {
 	const char *lru_gen;
 	bool swap;
-	bool repeats;		/* the kind of reclaim, and a way to swap */
+	bool repeats;		/* rows4_test swaps so, too */
 };
 
 FIXTURE_VARIANT_ADD(reclaim, lru) {
@@ -46,7 +46,6 @@ FIXTURE_VARIANT_ADD(reclaim, lru_swap) {
 
 FIXTURE_VARIANT_ADD(reclaim, mglru) {
 	.lru_gen = "7",
-	.repeats = true,
 };
 
 FIXTURE_VARIANT_ADD(reclaim, mglru_swap) {
