@@ -112,7 +112,7 @@ advice() {
 	echo "    console: ${CONSOLE#"$TOP"/}"
 }
 
-[[ +$PROGRAM != *+accel* || -z $(programs | grep -v '^accel') ]] ||
+[[ +$PROGRAM != *+accel* ]] || ! programs | grep -qv '^accel' ||
 	die "programs of the accelerator share no machine with others: it has another driver"
 [[ $PROGRAM != all || $TOPOLOGY == plain ]] || die "all programs in one machine: on topology plain alone"
 start_results
