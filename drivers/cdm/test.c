@@ -298,8 +298,8 @@ static bool cdm_test_is_ours(u64 start, u64 size)
 }
 
 /*
- * As the device sees its memory when the kernel has given it back. Many pages are
- * mapped at a time, for to map takes longer than to look.
+ * The memory as the device sees it when the kernel has given it back. Mapping takes
+ * longer than looking, so as much is mapped at a time as cdm_test_erase() maps.
  */
 static int cdm_test_peek(struct cdm_test_peek *ask)
 {
@@ -310,7 +310,7 @@ static int cdm_test_peek(struct cdm_test_peek *ask)
 		const u8 *mem;
 		size_t i;
 
-		size = min_t(u64, end - addr, SZ_2M);
+		size = min_t(u64, end - addr, PMD_SIZE);
 		mem = memremap(addr, size, MEMREMAP_WB);
 		if (!mem)
 			return -ENOMEM;
