@@ -51,8 +51,8 @@ topologies := $(or $(TOPOLOGY),$(if $(filter debug,$(flavour)),small,\
 	$(if $(filter base,$(flavour)),single,single two)))
 programs := $(or $(TESTS),$(if $(filter base,$(flavour)),$(filter $(ROW_TESTS),$(ORDERED)),\
 	$(call shared,$(ORDERED))))
-selftest := build.$(flavour) $(if $(TESTS)$(TOPOLOGY),\
-	$(call tests,$(flavour),$(topologies),$(programs)),$($(flavour)))
+selftest := build.$(flavour) $(or $(if $(TESTS)$(TOPOLOGY),,$($(flavour))),\
+	$(call tests,$(flavour),$(topologies),$(programs)))
 selftests := $(sort $(filter selftest.%,$(check-all) $(selftest)))
 
 .PHONY: check check-all selftest list-check list-check-all list-selftest
