@@ -5,6 +5,9 @@
  *
  * Whom the base kills is not certain, so no case is named after the row.
  */
+#include <linux/sched/types.h>
+#include <sys/syscall.h>
+
 #include "rows_util.h"
 
 #define ROOM		48		/* MiB of the device that are left */
@@ -20,7 +23,7 @@ FIXTURE(full) {
 	struct cdm_child cold;		/* has filled the device */
 	struct cdm_child bystander;	/* in RAM, the largest of all */
 	struct cdm_child child[NR_TENANTS];
-	struct cdm_child busy[2];	/* keep the CPUs from kswapd */
+	int slow;			/* threads of kswapd */
 };
 
 FIXTURE_SETUP(full)
@@ -47,24 +50,53 @@ FIXTURE_SETUP(full)
 	self->kills = cdm_vmstat("oom_kill");
 }
 
-/* Whether kswapd comes last, with the CPUs. Returns how many there are. */
-static int kswapd_last(bool last)
+/* A millisecond in each second; who runs by deadlines may run on any CPU. */
+static int slow_down(pid_t pid, cpu_set_t *cpus)
 {
-	struct sched_param param = {};
+	const struct sched_attr slow = {
+		.size = sizeof(slow),
+		.sched_policy = SCHED_DEADLINE,
+		.sched_runtime = 1000000,
+		.sched_deadline = 1000000000,
+		.sched_period = 1000000000,
+	};
+	cpu_set_t all;
+
+	memset(&all, 0xff, sizeof(all));
+	if (sched_getaffinity(pid, sizeof(*cpus), cpus) ||
+	    sched_setaffinity(pid, sizeof(all), &all))
+		return -1;
+	return syscall(__NR_sched_setattr, pid, &slow, 0);
+}
+
+static int speed_up(pid_t pid, const cpu_set_t *cpus)
+{
+	const struct sched_param param = {};
+
+	if (sched_setscheduler(pid, SCHED_OTHER, &param))
+		return -1;
+	return sched_setaffinity(pid, sizeof(*cpus), cpus);
+}
+
+/* Whether the threads of kswapd hardly get a CPU. Returns how many there are. */
+static int kswapd_slow(bool slow)
+{
+	static cpu_set_t cpus[CDM_MAX_NODES];
 	char comm[32];
 	glob_t all;
-	int nr = 0;
+	int nid, nr = 0;
 
 	if (glob("/proc/[0-9]*/comm", 0, NULL, &all))
 		return 0;
 	for (size_t i = 0; i < all.gl_pathc; i++) {
 		const char *path = all.gl_pathv[i];
+		pid_t pid = atoi(path + strlen("/proc/"));
 
-		if (cdm_read(path, comm, sizeof(comm)) >= 0 &&
-		    !strncmp(comm, "kswapd", strlen("kswapd")))
-			nr += !sched_setscheduler(atoi(path + strlen("/proc/")),
-						  last ? SCHED_IDLE : SCHED_OTHER,
-						  &param);
+		if (cdm_read(path, comm, sizeof(comm)) < 0 ||
+		    sscanf(comm, "kswapd%d", &nid) != 1 || nid >= CDM_MAX_NODES)
+			continue;
+		nr += !(slow ? slow_down(pid, &cpus[nid]) :
+			       speed_up(pid, &cpus[nid]));
 	}
 	globfree(&all);
 	return nr;
@@ -72,9 +104,8 @@ static int kswapd_last(bool last)
 
 FIXTURE_TEARDOWN(full)
 {
-	kswapd_last(false);
-	for (int i = 0; i < ARRAY_SIZE(self->busy); i++)
-		tenant_end(&self->busy[i]);
+	if (self->slow)
+		EXPECT_EQ(self->slow, kswapd_slow(false));
 	EXPECT_EQ(0, cdm_unfenced());
 	tenant_end(&self->cold);
 	tenant_end(&self->bystander);
@@ -199,23 +230,11 @@ TEST_F_TIMEOUT(full, bound_task_lives_on_swap, 2 * CDM_TIMEOUT)
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
-/* The loop yields to the tenant, which would take longer, but not to kswapd. */
-static int busy_fn(struct cdm_child *child, void *arg)
-{
-	if (nice(5) != 5)
-		return 1;
-	for (;;)
-		;
-}
-
 /* Eviction does not reclaim RAM. If kswapd is late, who waits does it himself. */
 TEST_F_TIMEOUT(full, bound_task_does_not_wait_for_kswapd, CDM_TIMEOUT)
 {
-	if (cdm_flavour_is("debug"))
-		SKIP(return, "takes minutes with the checkers");
-	for (int i = 0; i < ARRAY_SIZE(self->busy); i++)
-		ASSERT_EQ(0, cdm_start(&self->busy[i], busy_fn, NULL));
-	ASSERT_LE(cdm_rams().nr, kswapd_last(true));
+	self->slow = kswapd_slow(true);
+	ASSERT_LE(cdm_rams().nr, self->slow);
 	run_with_swap(_metadata, &self->child[0], self->dev_mask, 512, true);
 	EXPECT_EQ(0, tenant_wrong(&self->cold));
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
