@@ -37,7 +37,7 @@ build() {
 }
 
 is_built() {
-	[[ -e $(obj "$1")/arch/x86/boot/bzImage ]]
+	[[ -e $(obj "$1")/vmlinux ]]
 }
 
 # options FLAVOUR: its configuration but for the feature.
@@ -50,7 +50,7 @@ comparable() {
 	local f status=0
 	for f in base default off; do
 		is_built "$f" || continue
-		if [[ $(obj "$f")/.config -nt $(obj "$f")/arch/x86/boot/bzImage ]]; then
+		if [[ $(obj "$f")/.config -nt $(obj "$f")/vmlinux ]]; then
 			echo "notice: $f is older than its configuration: make bench-fence"
 			status=1
 		elif ! cmp -s <(options base) <(options "$f"); then

@@ -99,7 +99,7 @@ if [[ ${WHAT:-} == hooked ]]; then
 	step "$FLAVOUR: build hooked objects" kmake $(hooked)
 	exit
 fi
-step "$FLAVOUR: build the kernel" kmake bzImage modules
+step "$FLAVOUR: build the kernel" kmake vmlinux modules
 install_modules
 alone tools
 init

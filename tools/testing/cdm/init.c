@@ -20,7 +20,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -31,7 +30,6 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -212,16 +210,6 @@ static void save_script(int from)
 		write_all(to, buf, nr);
 	close(from);
 	close(to);
-}
-
-static void loopback_up(void)
-{
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr))
-		die("lo");
-	close(fd);
 }
 
 static pid_t run_script(int out, int err)
@@ -432,7 +420,6 @@ int main(void)
 		die("neither CDM_IMAGE nor CDM_TOP is set");
 	mount_all(image, top);
 	save_script(script);
-	loopback_up();
 	sethostname("cdm", 3);
 	port = open_retry(PORT, O_RDWR);
 	kmsg = open_retry("/dev/kmsg", O_RDONLY | O_NONBLOCK);
