@@ -7,6 +7,7 @@ set -euo pipefail
 FAKES=$BUILD/fakes
 PROVOKE='modprobe lkdtm && echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT'
 export TOPOLOGY=plain
+names=() wants=()
 
 # expect STATUS COMMAND...
 expect() {
@@ -33,7 +34,8 @@ sealed() {
 }
 
 repeatable() {
-	cmp <(sealed 1) <(sealed 1) && ! cmp -s <(sealed 1) <(sealed 2)
+	local out=$BUILD/harness
+	sealed 1 >"$out" && cmp "$out" <(sealed 1) && ! cmp -s "$out" <(sealed 2)
 }
 
 guest_limit() {
@@ -79,8 +81,24 @@ shared() {
 		grep -q 'again: .*TESTS=good_test+bad_test+late_test SEED=' <<<"$out"
 }
 
+# ktap NAME WANT SCRIPT: one more program for the machine of trouble(), and what has
+# to be said of it.
 ktap() {
-	check "harness: $1" red "$2" "$3"
+	names+=("$1") wants+=("$2")
+	fake "f$((${#names[@]}))" "$3"
+}
+
+# trouble: runs these programs, each of which has its own failure and no other's.
+trouble() {
+	local i all out=$LOG/harness-trouble.log
+	all=$(printf '+f%d_test' $(seq ${#names[@]}))
+	RESULTS='' PROGRAMS=$FAKES ROOT=host \
+		"$TOOLS/selftest.sh" default "$TOPOLOGY" "${all#+}" >"$out" 2>&1 || true
+	for i in "${!names[@]}"; do
+		check "harness: ${names[i]}" \
+			grep "^not ok default/$TOPOLOGY/f$((i + 1))_test.*${wants[i]}" "$out"
+	done
+	check "harness: how to see it again" grep "again: .*TESTS=${all#+} SEED=" "$out"
 }
 
 start_results
@@ -95,6 +113,7 @@ check "harness: limit of the guest's own time" guest_limit
 check "harness: a sealed machine repeats itself" repeatable
 
 begin='echo TAP version 13; echo 1..2; echo ok 1 one'
+new_fakes
 ktap "failing test" "two" "$begin; echo not ok 2 two; exit 1"
 ktap "killed test" "two # two: Test terminated" \
 	"$begin; echo '# two: Test terminated unexpectedly by signal 9'; echo not ok 2 two; exit 1"
@@ -104,7 +123,9 @@ ktap "short plan" "2 tests planned, 1 reported" "$begin"
 ktap "no plan" "no plan" "echo TAP version 13; echo ok 1 one"
 ktap "duplicate number" "number 1, expected 2" "$begin; echo ok 1 two"
 ktap "no output" "no KTAP" "exit 0"
-ktap "program that warns" "kernel splat" "$begin; echo ok 2 two; $PROVOKE"
-ktap "program that kills the machine" "did not end" "$begin; sleep 1; echo b >/proc/sysrq-trigger; sleep 9"
+trouble
+check "harness: program that warns" red "kernel splat" "$begin; echo ok 2 two; $PROVOKE"
+check "harness: program that kills the machine" \
+	red "did not end" "$begin; sleep 1; echo b >/proc/sysrq-trigger; sleep 9"
 check "harness: programs that share a machine" shared
 finish
