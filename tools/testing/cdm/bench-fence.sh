@@ -37,7 +37,7 @@ build() {
 }
 
 is_built() {
-	[[ -e $(obj "$1")/vmlinux ]]
+	[[ -e $(obj "$1")/vmlinux ]] && grep -q '^CONFIG_PVH=y' "$(obj "$1")/.config"
 }
 
 # options FLAVOUR: its configuration but for the feature.

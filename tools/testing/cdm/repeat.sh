@@ -36,6 +36,7 @@ bad=0
 for ((i = 1; i <= TIMES; i++)); do
 	((i <= TIMES - LOADED)) || begin_load
 	start=$SECONDS
+	rm -rf "$BUILD/style"
 	"$TOOLS/check.sh" "$GOAL" >"$OUT/$i.log" 2>&1 || bad=1
 	verdicts "$CHECK.txt" >"$OUT/$i.txt"
 	same=same

@@ -16,11 +16,15 @@ files() {
 }
 
 # changed NAME FILES COMMAND...: the command as a test, as check(), unless it has
-# passed with what now is in these files and in this script.
+# passed with what now is in these files, in the scripts, and in build/src.
 changed() {
 	local name=$1 passed=$PASSED/${1//[^A-Za-z0-9_=.]/-} key
 	# shellcheck disable=SC2086
-	key=$(sha256sum $2 "$TOOLS/style.sh" | sha256sum)
+	key=$({
+		sha256sum $2 "$TOOLS"/{style,lib,hooks,src}.sh
+		git -C "$SRC" rev-parse HEAD
+		git -C "$SRC" diff HEAD
+	} | sha256sum)
 	if [[ -e $passed && $(<"$passed") == "$key" ]]; then
 		result "ok $name # has passed with the same files"
 		return
@@ -65,22 +69,29 @@ checkpatch_patches() {
 # in mm/migrate.c and mm/memory.c.
 UNANNOTATED="context imbalance in 'cdm_\\(walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|hint_\\(page\\|huge\\)\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
 
-# Our objects alone, in a tree of their own; fails on any word of the compiler or of
-# sparse about our files.
-kernel_build() {
+# A tree of objects for what is compiled here alone, configured as flavour default.
+configured() {
 	mkdir -p "$OBJ"
 	cmp -s "$BUILD/obj/default/.config" "$OBJ/.config" ||
 		cp "$BUILD/obj/default/.config" "$OBJ/.config"
+}
+
+# Our objects alone, in a tree of their own; fails on any word of the compiler or of
+# sparse about our files.
+kernel_build() {
+	configured
 	rm -rf "$OBJ/mm/cdm" "$OBJ/drivers/cdm"
 	# shellcheck disable=SC2086
 	make -C "$SRC" O="$OBJ" $JOBS_ARG -s W=1 C=1 mm/cdm/ drivers/cdm/ 2>&1 | tee "$LOG/style.out"
 	((PIPESTATUS[0] == 0)) && ! grep -v "$UNANNOTATED" "$LOG/style.out" |
-		grep -qE "($OURS).*(warning|error):"
+		grep -E "($OURS).*(warning|error):"
 }
 
 # The skeleton of a driver in the documentation builds, without a word.
 skeleton() {
 	local dir=$OBJ/skeleton
+	configured
+	make -C "$SRC" O="$OBJ" -s prepare >/dev/null
 	mkdir -p "$dir"
 	cp "$TOP/Documentation/mm/cdm/skeleton.c" "$dir"
 	echo 'obj-m := skeleton.o' >"$dir/Makefile"
@@ -116,17 +127,16 @@ spdx() {
 start_results
 mkdir -p "$PASSED"
 cd "$TOP"
-perl=$(echo "$SRC"/scripts/{checkpatch.pl,const_structs.checkpatch,spelling.txt})
 patches=$(echo "$PATCHES"/*)
 kernel=$(files mm drivers include)
-compiled="$kernel $patches $BUILD/obj/default/.config $(command -v gcc sparse)"
-changed "style: checkpatch of files" "$(files '*.c' '*.h') $perl" checkpatch_files
-changed "style: checkpatch of patches" "$patches $perl" checkpatch_patches
+compiled="$kernel $BUILD/obj/default/.config $(command -v gcc) $(command -v sparse)"
+changed "style: checkpatch of files" "$(files '*.c' '*.h' MAINTAINERS)" checkpatch_files
+changed "style: checkpatch of patches" "$patches" checkpatch_patches
 changed "style: W=1 and sparse" "$compiled" kernel_build
 changed "style: skeleton of a driver" "$compiled Documentation/mm/cdm/skeleton.c" skeleton
-changed "style: kernel-doc" "$kernel $SRC/scripts/kernel-doc" kernel_doc
-changed "style: shellcheck" "$(files '*.sh' .ci/run) $(command -v shellcheck)" shell
+changed "style: kernel-doc" "$kernel" kernel_doc
+changed "style: shellcheck" "$(files '*.sh' '*.shellcheckrc' .ci/run) $(command -v shellcheck)" shell
 check "style: SPDX" spdx
-changed "style: refresh after apply changes nothing" "$patches $TOOLS/src.sh" \
+changed "style: refresh after apply changes nothing" "$patches $(command -v git)" \
 	"$TOOLS/src.sh" roundtrip
 finish

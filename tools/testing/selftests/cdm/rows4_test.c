@@ -66,7 +66,10 @@ static int slow_down(pid_t pid, cpu_set_t *cpus)
 	if (sched_getaffinity(pid, sizeof(*cpus), cpus) ||
 	    sched_setaffinity(pid, sizeof(all), &all))
 		return -1;
-	return syscall(__NR_sched_setattr, pid, &slow, 0);
+	if (!syscall(__NR_sched_setattr, pid, &slow, 0))
+		return 0;
+	sched_setaffinity(pid, sizeof(*cpus), cpus);
+	return -1;
 }
 
 static int speed_up(pid_t pid, const cpu_set_t *cpus)
