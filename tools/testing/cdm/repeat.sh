@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Is the check the same every time? Runs a goal of check.sh TIMES times, the last
-# LOADED of them beside two busy loops, and compares the lists of results.
+# LOADED of them beside two busy loops, and compares the lists of results, and to the
+# byte what sealed machines said.
 # Environment: GOAL (default selftest), TIMES (10), LOADED (5), and what check.sh
-# reads. Fails if a list differs from the first or holds a failure.
+# reads. Fails if a run differs from the first or has a failure.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -14,6 +15,13 @@ BUSY=()
 # What a reason says may hold a number that is measured.
 verdicts() {
 	sed 's/ # .*//' "$1"
+}
+
+# The logs of a run in sealed machines, with what each test took by the guest's clock
+sealed_logs() {
+	[[ ${ACCEL:-icount} == icount ]] || return 0
+	find "$LOG" -name 'selftest-*.ktap' ! -name '*accel*' -newer "$OUT/begin" \
+		-exec sha256sum {} + | sort
 }
 
 begin_load() {
@@ -36,14 +44,18 @@ bad=0
 for ((i = 1; i <= TIMES; i++)); do
 	((i <= TIMES - LOADED)) || begin_load
 	start=$SECONDS
+	touch "$OUT/begin"
 	rm -rf "$BUILD/style"
 	"$TOOLS/check.sh" "$GOAL" >"$OUT/$i.log" 2>&1 || bad=1
 	verdicts "$CHECK.txt" >"$OUT/$i.txt"
-	same=same
-	cmp -s "$OUT/1.txt" "$OUT/$i.txt" || same=different
-	[[ $same == same ]] || bad=1
+	sealed_logs >"$OUT/$i.sums"
+	same=same logs=same
+	cmp -s "$OUT/1.txt" "$OUT/$i.txt" || same=different bad=1
+	cmp -s "$OUT/1.sums" "$OUT/$i.sums" || logs=different bad=1
 	echo "run $i of $TIMES$( ((${#BUSY[@]})) && echo ", loaded"): $((SECONDS - start)) s," \
-		"$(totals "$CHECK.txt"), list: $same ($(sha256sum <"$OUT/$i.txt" | cut -c1-12))"
+		"$(totals "$CHECK.txt"), list: $same ($(sha256sum <"$OUT/$i.txt" | cut -c1-12))," \
+		"$(wc -l <"$OUT/$i.sums") sealed logs: $logs"
+	comm -13 "$OUT/1.sums" "$OUT/$i.sums" | sed 's/^[^ ]*/    not as in run 1:/'
 	end_load
 done
 exit $bad
