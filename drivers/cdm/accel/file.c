@@ -235,18 +235,25 @@ static struct accel_job *accel_take_job(struct accel_file *file, u32 id)
 static struct accel_job *accel_wait(struct accel_file *file, u32 id,
 				    s32 timeout_ms)
 {
+	const ktime_t end = ktime_add_ms(ktime_get(), timeout_ms);
 	long timeout = MAX_SCHEDULE_TIMEOUT;
 	struct accel_job *job;
 
 	if (timeout_ms >= 0)
-		/* Of the tick under way there may be little left. */
-		timeout = msecs_to_jiffies(timeout_ms) + !!timeout_ms;
-	timeout = wait_event_freezable_timeout(file->wait,
-					       (job = accel_take_job(file, id)),
-					       timeout);
-	if (job)
-		return job;
-	return ERR_PTR(timeout < 0 ? -EINTR : -ETIME);
+		timeout = msecs_to_jiffies(timeout_ms);
+	for (;;) {
+		timeout = wait_event_freezable_timeout(file->wait,
+						       (job = accel_take_job(file, id)),
+						       timeout);
+		if (job)
+			return job;
+		if (timeout < 0)
+			return ERR_PTR(-EINTR);
+		/* A tick may have been late, so that jiffies were when this began. */
+		if (!timeout_ms || ktime_compare(ktime_get(), end) >= 0)
+			return ERR_PTR(-ETIME);
+		timeout = 1;
+	}
 }
 
 static long accel_ioc_wait(struct accel_file *file, void __user *arg)
