@@ -3,8 +3,8 @@
 # Programs of the selftests in a machine of their own: one, some, or all.
 #   selftest.sh FLAVOUR TOPOLOGY PROGRAM[+PROGRAM]...|all
 # Those of the accelerator (accel_*) need its driver, the others the test driver and
-# a sealed machine (see vm.sh), in which one SEED (environment, default 1) gives one
-# run. On flavour base only the fence tests run (those named after a row of the
+# a sealed machine (see vm.sh), with the same results for one SEED (environment,
+# default 1). On flavour base only the fence tests run (those named after a row of the
 # contract, as F3_tmpfs), and each must fail: so it can see a leak.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
