@@ -249,8 +249,8 @@ static struct accel_job *accel_wait(struct accel_file *file, u32 id,
 			return job;
 		if (timeout < 0)
 			return ERR_PTR(-EINTR);
-		/* A tick may have been late, so that jiffies were when this began. */
-		if (!timeout_ms || ktime_compare(ktime_get(), end) >= 0)
+		/* Jiffies may have lagged behind the clock when the wait began. */
+		if (!ktime_before(ktime_get(), end))
 			return ERR_PTR(-ETIME);
 		timeout = 1;
 	}
