@@ -68,6 +68,12 @@ init() {
 	(cd "$out" && echo init | cpio -o -H newc --quiet >"$out.cpio")
 }
 
+steady() {
+	[[ $BUILD/steady.so -nt $TOOLS/steady.c ]] ||
+		step "build the clock of QEMU's TLB" gcc -O2 -Wall -Wextra -Werror -shared -fPIC \
+			-o "$BUILD/steady.so" "$TOOLS/steady.c"
+}
+
 selftests() {
 	local dir=tools/testing/selftests/cdm out=$BUILD/selftests
 	# shellcheck disable=SC2153
@@ -103,6 +109,7 @@ step "$FLAVOUR: build the kernel" kmake vmlinux modules
 install_modules
 alone tools
 init
+steady
 selftests
 accelerator
 demo

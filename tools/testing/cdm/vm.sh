@@ -11,9 +11,8 @@
 # is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
 # (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
 # process here), and what a test of that name reads: CDM_STRESS_SECONDS.
-# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it should depend on
-# what the host does beside or how fast it is. One SEED gives one boot, to the byte; the
-# times of runs of minutes have been seen to differ by milliseconds (make repeat).
+# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on what
+# the host does beside or how fast it is. One SEED gives one run, to the byte.
 # The guest has an empty disk of its own, $CDM_DISK, and one for swap, $CDM_SWAP.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
@@ -269,6 +268,10 @@ else
 	[[ $ACCEL != icount ]] || cpu="${cpu/multi/single} -seed ${SEED:-1} \
 		-icount shift=$SHIFT,sleep=off -rtc base=2020-01-01,clock=vm"
 fi
+preload=()
+if [[ $ACCEL == icount ]]; then
+	preload=(env LD_PRELOAD="$BUILD/steady.so")
+fi
 
 mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
@@ -291,7 +294,7 @@ if [[ $DRIVER == cdm_accel && -n $(nodes device) ]]; then
 fi
 
 # shellcheck disable=SC2054,SC2206,SC2207
-qemu=(qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-below-4g=$(low_mib)M $cpu $(numa_arguments)
+qemu=("${preload[@]}" qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-below-4g=$(low_mib)M $cpu $(numa_arguments)
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$KERNEL" -initrd "$RUN/initrd"
 	-append "$(kernel_parameters)"
