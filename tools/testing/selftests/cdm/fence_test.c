@@ -645,8 +645,8 @@ TEST_F_TIMEOUT(reclaim, ram_pressure_spares_device, CDM_TIMEOUT)
 }
 
 /*
- * Pressure on the device evicts to RAM or kills the task that asked, but must
- * not reclaim RAM. The base passes: a bind policy limits reclaim to its nodes.
+ * Pressure on the device evicts to RAM, but must not reclaim RAM. The base passes:
+ * a bind policy limits reclaim to its nodes.
  */
 TEST_F_TIMEOUT(reclaim, device_pressure_spares_ram, CDM_TIMEOUT)
 {
@@ -662,7 +662,7 @@ TEST_F_TIMEOUT(reclaim, device_pressure_spares_ram, CDM_TIMEOUT)
 	addr = cdm_load_start(&self->ram, &in_ram);
 	ASSERT_NE(NULL, addr);
 	ASSERT_EQ(0, cdm_leave_node(cdm_dev(0), 32));
-	cdm_load_start(&self->device, &on_device);
+	EXPECT_NE(NULL, cdm_load_start(&self->device, &on_device));
 	spread = cdm_spread_of(self->ram.pid, addr, in_ram.size);
 	EXPECT_EQ(spread.total, cdm_spread_in(spread, cdm_rams()));
 }
