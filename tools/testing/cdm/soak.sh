@@ -15,9 +15,13 @@ round() {
 	local name=$1
 	shift
 	((SECONDS < END)) || return 0
-	rm -f "$CHECK.txt"
+	touch "$LOG/soak.begin"
 	env "$@" "$TOOLS/check.sh" selftest >"$LOG/soak.out" 2>&1 || true
-	[[ -e $CHECK.txt ]] || { result "not ok $name # no list of results" && return 0; }
+	if [[ ! $CHECK.txt -nt $LOG/soak.begin ]]; then
+		result "not ok $name # no list of results, see ${LOG#"$TOP"/}/soak.out"
+		END=0
+		return
+	fi
 	echo "$name: $(totals "$CHECK.txt")"
 	grep '^not ok ' "$CHECK.txt" | sed "s/\$/ ($name)/" | tee -a "$FOUND" || true
 	grep '^    again: ' "$LOG/soak.out" || true
@@ -31,5 +35,6 @@ while ((SECONDS < END)); do
 	round "seed $seed" SEED=$seed TOPOLOGY="single two eight"
 	round "seed $seed, checkers" SEED=$seed FLAVOUR=debug TOPOLOGY=two LIMIT=6000 TIMEOUT=10800
 	round "several threads" ACCEL=tcg TOPOLOGY="single two"
+	check "accelerator, seed $seed" "$BUILD/accelerator/accel-selftest" "$seed"
 done
 finish

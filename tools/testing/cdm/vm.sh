@@ -270,6 +270,7 @@ else
 fi
 preload=()
 if [[ $ACCEL == icount ]]; then
+	[[ -e $BUILD/steady.so && $BUILD != *[:\ ]* ]] || die "${BUILD}/steady.so cannot be preloaded"
 	preload=(env LD_PRELOAD="$BUILD/steady.so")
 fi
 

@@ -345,14 +345,15 @@ static void count_on_moving_pages(struct __test_metadata *_metadata,
 		.by_driver = by_driver,
 	};
 	__u64 times = cdm_flavour_is("debug") ? 20000 : 200000, all = 0;
+	long since;
 	size_t step = size / COUNTERS;
 	__u32 id[COUNTERS];
 	pthread_t thread;
 
 	memset(addr, 0, size);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, mover_fn, &mover));
-	/* The pages have been there and back meanwhile. */
-	for (; __atomic_load_n(&mover.rounds, __ATOMIC_RELAXED) < 3; all += times) {
+	since = __atomic_load_n(&mover.rounds, __ATOMIC_RELAXED);
+	do {
 		for (int i = 0; i < COUNTERS; i++)
 			ASSERT_EQ(0, cdm_accel_atomic_add(a->dev,
 							  (__u64 *)(addr + i * step),
@@ -362,7 +363,9 @@ static void count_on_moving_pages(struct __test_metadata *_metadata,
 					   1, __ATOMIC_SEQ_CST);
 		for (int i = 0; i < COUNTERS; i++)
 			EXPECT_EQ(0, accel_end(a->dev, id[i], NULL));
-	}
+		all += times;
+		/* The pages have been there and back meanwhile. */
+	} while (__atomic_load_n(&mover.rounds, __ATOMIC_RELAXED) < since + 3);
 	mover_stop(&mover, thread);
 	for (int i = 0; i < COUNTERS; i++)
 		EXPECT_EQ(all + all / COUNTERS,

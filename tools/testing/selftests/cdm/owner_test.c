@@ -1295,7 +1295,7 @@ TEST_F_TIMEOUT(engine, copies_at_once, CDM_TIMEOUT)
 	struct cdm_test_events was = events(CDM_TEST_ENGINE_NONE);
 
 	if (variant->kind == SHMEM)
-		SKIP(return, "page by page, by migrate_pages()");
+		SKIP(return, "no such case: page by page, by migrate_pages()");
 	EXPECT_EQ(PAGES, migrate_by(CDM_TEST_ENGINE_WORKS, self->addr,
 				    self->dev, self->status));
 	EXPECT_GE(SIZE / HPAGE + 1,
@@ -1309,7 +1309,7 @@ TEST_F_TIMEOUT(engine, meets_spots, CDM_TIMEOUT)
 	long i, bad, nr_bad = 0;
 
 	if (variant->kind == THP)
-		SKIP(return, "one spot is the end of a huge page");
+		SKIP(return, "no such case: one spot is the end of a huge page");
 	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
 	frames(self->addr, SIZE, frame);
 	EXPECT_EQ(0, migrate_by(CDM_TEST_ENGINE_SPOTS, self->addr, self->ram,
