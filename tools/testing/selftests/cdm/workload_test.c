@@ -241,7 +241,7 @@ struct fill {
 	size_t size;
 	bool huge;
 	bool locked;
-	bool dense;		/* a quarter of each page does not compress */
+	bool dense;		/* an eighth of each page does not compress */
 	unsigned long nodes;	/* bound to them */
 	const char *cgroup;
 };
@@ -263,7 +263,7 @@ static int fill_fn(struct cdm_child *me, void *arg)
 		return 5;
 	cdm_stamp(addr, fill->size, fill->size);
 	for (size_t off = 0; fill->dense && off < fill->size; off += PAGE)
-		cdm_fill(addr + off, PAGE / 4, fill->size + off);
+		cdm_fill(addr + off, PAGE / 8, fill->size + off);
 	cdm_say(me, 0);
 	while (cdm_hear(me) != LONG_MIN)
 		cdm_say(me, cdm_stamp_wrong(addr, fill->size, fill->size));
@@ -377,8 +377,9 @@ TEST_F_TIMEOUT(workload, F3_tmpfs_fill, CDM_TIMEOUT)
 
 /*
  * Compressed pages are movable memory of the kernel. What is compressed here is
- * bound to RAM, so that nothing else can come onto a device. A quarter of it is
- * noise: what is compressed has to fit where only a part of BRIM is to be had.
+ * bound to RAM, so that nothing else can come onto a device. An eighth of it is
+ * noise: what is compressed must fit into what the watermarks leave of BRIM, which
+ * is 29 MiB on two nodes.
  */
 static void run_dense_fill(struct __test_metadata *_metadata,
 			   struct brim *brim)
