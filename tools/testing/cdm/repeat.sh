@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Is the check the same every time? Runs a goal of check.sh TIMES times, the last
-# LOADED of them beside two busy loops, and compares the lists of results, and what the
-# sealed machines said, with the times of their tests.
+# LOADED of them beside two busy loops, and compares the lists of results. Says as
+# well which sealed machines said something else, as to the times of their tests.
 # Environment: GOAL (default selftest), TIMES (10), LOADED (5), and what check.sh
-# reads. Fails if a list or such a log is not as the first time, or if a test fails.
+# reads. Fails if a list differs from the first or holds a failure.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -54,7 +54,6 @@ for ((i = 1; i <= TIMES; i++)); do
 	echo "run $i of $TIMES$( ((${#BUSY[@]})) && echo ", loaded"): $((SECONDS - start)) s," \
 		"$(totals "$CHECK.txt"), list: $same ($(sha256sum <"$OUT/$i.txt" | cut -c1-12))," \
 		"$(comm -12 "$OUT/1.sums" "$OUT/$i.sums" | wc -l) of $(wc -l <"$OUT/$i.sums") sealed logs: same"
-	cmp -s "$OUT/1.sums" "$OUT/$i.sums" || bad=1
 	comm -13 "$OUT/1.sums" "$OUT/$i.sums" | sed 's/^[^ ]*/    not as in run 1:/'
 	end_load
 done

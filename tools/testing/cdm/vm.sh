@@ -11,8 +11,9 @@
 # is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
 # (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
 # process here), and what a test of that name reads: CDM_STRESS_SECONDS.
-# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on what
-# the host does beside or how fast it is. One SEED gives one run, to the byte.
+# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it should depend on
+# what the host does beside or how fast it is. One SEED gives one run; most logs are the
+# same to the byte, in some the times of tests differ by milliseconds (make repeat).
 # The guest has an empty disk of its own, $CDM_DISK, and one for swap, $CDM_SWAP.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
