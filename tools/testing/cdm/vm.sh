@@ -11,9 +11,9 @@
 # is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
 # (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
 # process here), and what a test of that name reads: CDM_STRESS_SECONDS.
-# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it should depend on
-# what the host does beside or how fast it is. One SEED gives one run; most logs are the
-# same to the byte, in some the times of tests differ by milliseconds (make repeat).
+# With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on what
+# the host does beside or how fast it is. One SEED gives one run, to the byte, where
+# QEMU may have a real-time priority; without, times differ by milliseconds at times.
 # The guest has an empty disk of its own, $CDM_DISK, and one for swap, $CDM_SWAP.
 # Exit status: that of the command; 97 device nodes did not come up, 98 the
 # machine died, 99 kernel splat, 124 timeout.
@@ -224,6 +224,27 @@ boots() {
 	ACCEL=$1 TOPOLOGY=plain TIMEOUT=60 "$0" true >/dev/null 2>&1
 }
 
+# take_turns: with a clock that counts instructions QEMU's main loop moves the time of
+# idle CPUs to the next timer. If it looked while the thread of the CPUs was about to go
+# idle, the instructions of that thread would count twice. On one CPU of the host for
+# both, where the main loop always goes first, it never looks then. The other threads,
+# which it starts, have normal priority. The lock keeps other machines off that CPU.
+take_turns() {
+	local i cpu='' nr
+	nr=$(nproc --all)
+	if ! chrt --fifo 1 true 2>/dev/null; then
+		echo "cdm: no real-time priority: times may differ between runs" >>"$CONSOLE"
+		return
+	fi
+	for ((i = RANDOM; nr > 0; nr--, i++)); do
+		taskset -c $((i % $(nproc --all))) true 2>/dev/null || continue
+		cpu=$((i % $(nproc --all)))
+		exec {TURNS}>"$BUILD/run/cpu$cpu"
+		! flock -n "$TURNS" || break
+	done
+	prefix+=(taskset -c "$cpu" chrt --reset-on-fork --fifo 1)
+}
+
 # The script that init starts, and what it needs to know.
 write_script() {
 	cat <<-END
@@ -269,11 +290,6 @@ else
 	[[ $ACCEL != icount ]] || cpu="${cpu/multi/single} -seed ${SEED:-1} \
 		-icount shift=$SHIFT,sleep=off -rtc base=2020-01-01,clock=vm"
 fi
-preload=()
-if [[ $ACCEL == icount ]]; then
-	[[ -e $BUILD/steady.so && $BUILD != *[:\ ]* ]] || die "${BUILD}/steady.so cannot be preloaded"
-	preload=(env LD_PRELOAD="$BUILD/steady.so")
-fi
 
 mkdir -p "$BUILD/run"
 RUN=$(mktemp -d "$BUILD/run/XXXXXX")
@@ -295,8 +311,14 @@ if [[ $DRIVER == cdm_accel && -n $(nodes device) ]]; then
 	start_accelerators
 fi
 
+prefix=()
+if [[ $ACCEL == icount ]]; then
+	[[ -e $BUILD/steady.so && $BUILD != *[:\ ]* ]] || die "$BUILD/steady.so cannot be preloaded"
+	prefix=(env LD_PRELOAD="$BUILD/steady.so")
+	take_turns
+fi
 # shellcheck disable=SC2054,SC2206,SC2207
-qemu=("${preload[@]}" qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-below-4g=$(low_mib)M $cpu $(numa_arguments)
+qemu=("${prefix[@]}" qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-below-4g=$(low_mib)M $cpu $(numa_arguments)
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$KERNEL" -initrd "$RUN/initrd"
 	-append "$(kernel_parameters)"

@@ -645,8 +645,8 @@ TEST_F_TIMEOUT(reclaim, ram_pressure_spares_device, CDM_TIMEOUT)
 }
 
 /*
- * Pressure on the device evicts to RAM, but must not reclaim RAM. The base passes:
- * a bind policy limits reclaim to its nodes.
+ * Pressure on the device evicts to RAM, but must not reclaim RAM. No row: the base
+ * does not reclaim RAM either, for a bind policy limits reclaim to its nodes.
  */
 TEST_F_TIMEOUT(reclaim, device_pressure_spares_ram, CDM_TIMEOUT)
 {
