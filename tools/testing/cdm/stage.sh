@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # One stage of check.mk: run a command and leave its results in build/check/STAGE.
 #   stage.sh STAGE COMMAND...
-# A build, the demo and the tests of the library and of the accelerator are one test
-# each; all others report their own. Fails only if a build does, for then nothing that
-# needs it can run.
+# A build, the demo, the table of the fence, and the tests of the library and of the
+# accelerator are one test each; all others report their own. Fails only if a build
+# does, for then nothing that needs it can run.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Preloaded into the QEMU of a sealed machine. QEMU makes its TLB smaller if few
+ * Preloaded into a QEMU whose clock counts instructions. It makes its TLB smaller if few
  * entries were in use for 100 ms of the host's clock, and which entries are there
  * decides when the guest's accessed bits are set. The only caller of gettimeofday()
  * that matters is its flush of the TLB, so here time goes by with each call.
