@@ -120,11 +120,12 @@ static void cdm_restore(nodemask_t *dst, const struct mempolicy *pol,
 	nodemask_t ram_new, tmp;
 
 	nodes_andnot(ram_new, *new, *devices);
-	if (pol->flags & MPOL_F_RELATIVE_NODES) {
+	nodes_clear(*dst);
+	if (!(pol->flags & MPOL_F_RELATIVE_NODES)) {
+		nodes_and(*dst, pol->w.user_nodemask, *new);
+	} else if (!nodes_empty(ram_new)) {
 		nodes_fold(tmp, pol->w.user_nodemask, nodes_weight(ram_new));
 		nodes_onto(*dst, tmp, ram_new);
-	} else {
-		nodes_and(*dst, pol->w.user_nodemask, *new);
 	}
 	if (nodes_empty(*dst))
 		*dst = ram_new;
@@ -134,7 +135,7 @@ void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 {
 	nodemask_t tmp, asked;
 
-	if (pol->flags & MPOL_MODE_FLAGS) {
+	if (pol->flags & (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES)) {
 		cdm_restore(&tmp, pol, nodes, &cdm_nodes);
 		asked = pol->w.user_nodemask;
 	} else {

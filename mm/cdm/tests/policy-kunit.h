@@ -121,6 +121,28 @@ static void cdm_test_restore(struct kunit *test)
 	cdm_expect_restore(test, MPOL_F_STATIC_NODES, 0x4, 0xb, 0x3);
 	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x2, 0x7, 0x2);
 	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x4, 0x7, 0x1);
+	/* a cpuset of version 1 may be left with a device alone */
+	cdm_expect_restore(test, MPOL_F_RELATIVE_NODES, 0x2, 0x4, 0x0);
+}
+
+/* A flag that is no way to remember nodes is no reason to look for them. */
+static void cdm_test_rebind_balanced(struct kunit *test)
+{
+	struct mempolicy pol = {
+		.mode = MPOL_BIND,
+		.flags = MPOL_F_NUMA_BALANCING | MPOL_F_MOF | MPOL_F_MORON,
+		.nodes = cdm_mask(0x1),
+		.w.cpuset_mems_allowed = cdm_mask(0x3),
+	};
+	nodemask_t new = cdm_mask(0x2);
+
+	__cdm_policy_rebind(&pol, &new);
+	KUNIT_EXPECT_EQ(test, 0x2, cdm_bits(&pol.nodes));
+	KUNIT_EXPECT_EQ(test, 0x2, cdm_bits(&pol.w.cpuset_mems_allowed));
+	/* Of the cpuset that grows again, the policy has what it has now. */
+	new = cdm_mask(0x3);
+	__cdm_policy_rebind(&pol, &new);
+	KUNIT_EXPECT_EQ(test, 0x1, cdm_bits(&pol.nodes));
 }
 
 static void cdm_expect_strip(struct kunit *test, unsigned long from,
@@ -153,6 +175,7 @@ static struct kunit_case cdm_policy_cases[] = {
 	KUNIT_CASE(cdm_test_narrow_weighted),
 	KUNIT_CASE(cdm_test_remap),
 	KUNIT_CASE(cdm_test_restore),
+	KUNIT_CASE(cdm_test_rebind_balanced),
 	KUNIT_CASE(cdm_test_strip_move),
 	{}
 };
