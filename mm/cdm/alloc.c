@@ -133,6 +133,18 @@ static bool cdm_policy_is_usable(const struct mempolicy *pol, pgoff_t ilx)
 	       nodes_intersects(pol->nodes, cdm_usable_nodes);
 }
 
+/* As the base counts it: a page on the node whose turn it was. */
+static void cdm_count_interleave(const struct page *page,
+				 const struct mempolicy *pol, int nid)
+{
+	if (pol->mode != MPOL_INTERLEAVE || page_to_nid(page) != nid ||
+	    !static_branch_likely(&vm_numa_stat_key))
+		return;
+	preempt_disable();
+	__count_numa_event(page_zone(page), NUMA_INTERLEAVE_HIT);
+	preempt_enable();
+}
+
 static struct page *cdm_alloc_named(gfp_t gfp, unsigned int order,
 				    struct mempolicy *pol, int nid,
 				    nodemask_t *nodemask)
@@ -173,6 +185,8 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 		page = cdm_alloc_named(gfp, order, pol, nid, nodemask);
 		/* Has the node been closed meanwhile? There may be others. */
 	} while (!page && read_seqcount_retry(&cdm_lists_seq, seq));
+	if (page)
+		cdm_count_interleave(page, pol, nid);
 	return page;
 }
 
