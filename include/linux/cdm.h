@@ -24,6 +24,7 @@
 #include <linux/string.h>
 
 struct alloc_context;
+struct hstate;
 struct inode;
 struct oom_control;
 struct seq_file;
@@ -62,6 +63,10 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask);
 nodemask_t *__cdm_thisnode_mask(int nid);
 nodemask_t *__cdm_pool_mask(int nid);
+int __cdm_pool_node(const struct hstate *h, struct vm_area_struct *vma,
+		    unsigned long addr);
+bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
+		      unsigned long nr);
 int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked);
 bool __cdm_is_page_cache(const struct inode *inode);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
@@ -80,7 +85,9 @@ void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
 unsigned long __cdm_free_pages(void);
-unsigned long __cdm_pool_pages(const unsigned int *nr_by_node);
+unsigned long __cdm_pool(const struct hstate *h);
+unsigned long __cdm_free_pool(const struct hstate *h);
+void __cdm_count_pools(unsigned long *count, const struct hstate *h);
 unsigned long __cdm_file_pages(void);
 unsigned long __cdm_node_pages(enum node_stat_item item);
 long __cdm_cached_pages(void);
@@ -326,11 +333,15 @@ static inline int cdm_check_online(struct zone *zone)
 	return 0;
 }
 
-/* How many of the huge pages, by node, are no RAM? */
-static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
+/* The huge pages that are free in the pools of device nodes. */
+static inline unsigned long cdm_free_pool(const struct hstate *h)
 {
-	return cdm_enabled() ? __cdm_pool_pages(nr_by_node) : 0;
+	return cdm_enabled() ? __cdm_free_pool(h) : 0;
 }
+
+/* All huge pages but those of device nodes. */
+#define cdm_ram_pool(h)							\
+	((h)->nr_huge_pages - (cdm_enabled() ? __cdm_pool(h) : 0))
 
 /*
  * To set the size of the pool of all RAM nodes, which is meant as a total, add
@@ -338,13 +349,10 @@ static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
  */
 static inline void cdm_count_pools(unsigned long *count,
 				   const nodemask_t *nodes,
-				   const unsigned int *nr_by_node,
-				   const unsigned int *surplus_by_node)
+				   const struct hstate *h)
 {
-	if (cdm_enabled() && nodes == &node_states[N_MEMORY] &&
-	    check_add_overflow(*count, __cdm_pool_pages(nr_by_node) -
-			       __cdm_pool_pages(surplus_by_node), count))
-		*count = ULONG_MAX;
+	if (cdm_enabled() && nodes == &node_states[N_MEMORY])
+		__cdm_count_pools(count, h);
 }
 
 /* The nodes to search for huge pages under @pol, from @nid on. */
@@ -358,12 +366,20 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 }
 
 /*
- * Huge pages that are free on a device node are there for those who name it: a
- * reservation may count on them only if @nodemask, the task's policy, does.
+ * Reserved huge pages are pages of RAM. Others are for those who name a device: the
+ * node that has one for this mapping, or NUMA_NO_NODE.
  */
-static inline bool cdm_reservable(int nid, const nodemask_t *nodemask)
+static inline int cdm_pool_node(const struct hstate *h,
+				struct vm_area_struct *vma, unsigned long addr)
 {
-	return nodemask || !cdm_node(nid);
+	return cdm_enabled() ? __cdm_pool_node(h, vma, addr) : NUMA_NO_NODE;
+}
+
+/* The task's policy names a device: no RAM is kept back for its mapping. */
+static inline bool cdm_no_reserve(const struct hstate *h,
+				  struct vm_area_struct *vma, unsigned long nr)
+{
+	return cdm_enabled() && __cdm_no_reserve(h, vma, nr);
 }
 
 /*
@@ -386,6 +402,9 @@ static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 		return __cdm_thisnode_mask(nid);
 	return nodemask;
 }
+
+/* The same for a target of migration, a struct migration_target_control. */
+#define cdm_target_mask(mtc)	cdm_thisnode_mask((mtc)->nid, (mtc)->nmask)
 
 /* The nodemask for the pages that @nid's own nr_hugepages asks for. */
 static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
@@ -478,7 +497,7 @@ static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 		__cdm_narrow_move(from, to);
 }
 
-/* Does an allocation that failed with @nodemask concern device nodes only? */
+/* Does @nodemask hold device nodes only? */
 static inline bool cdm_only(const nodemask_t *nodemask)
 {
 	return cdm_enabled() && nodemask &&
@@ -660,9 +679,19 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
-static inline bool cdm_reservable(int nid, const nodemask_t *nodemask)
+#define cdm_free_pool(h)	0
+#define cdm_ram_pool(h)		((h)->nr_huge_pages)
+
+static inline int cdm_pool_node(const struct hstate *h,
+				struct vm_area_struct *vma, unsigned long addr)
 {
-	return true;
+	return NUMA_NO_NODE;
+}
+
+static inline bool cdm_no_reserve(const struct hstate *h,
+				  struct vm_area_struct *vma, unsigned long nr)
+{
+	return false;
 }
 
 static inline void cdm_shmem_policy(const struct inode *inode,
@@ -670,25 +699,16 @@ static inline void cdm_shmem_policy(const struct inode *inode,
 {
 }
 
-static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
-{
-	return nodemask;
-}
+#define cdm_target_mask(mtc)	((mtc)->nmask)
 
 static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 {
 	return nodemask;
 }
 
-static inline unsigned long cdm_pool_pages(const unsigned int *nr_by_node)
-{
-	return 0;
-}
-
 static inline void cdm_count_pools(unsigned long *count,
 				   const nodemask_t *nodes,
-				   const unsigned int *nr_by_node,
-				   const unsigned int *surplus_by_node)
+				   const struct hstate *h)
 {
 }
 

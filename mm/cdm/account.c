@@ -46,17 +46,6 @@ long __cdm_cached_pages(void)
 	       __cdm_node_pages(NR_SWAPCACHE);
 }
 
-/* Huge pages in the pools of device nodes, in units of their size. */
-unsigned long __cdm_pool_pages(const unsigned int *nr_by_node)
-{
-	unsigned long nr = 0;
-	int nid;
-
-	for_each_node_mask(nid, cdm_nodes)
-		nr += READ_ONCE(nr_by_node[nid]);
-	return nr;
-}
-
 static unsigned long cdm_total_pages(void)
 {
 	unsigned long nr_pages = 0;

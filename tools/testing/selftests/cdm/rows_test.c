@@ -57,7 +57,8 @@ static char *align_huge(char *addr)
 
 struct huge {
 	int nid;		/* bind the task, or -1 */
-	int late;		/* bind the mapping, or 0 */
+	int late;		/* the mapping gets a policy for this node, or 0 */
+	int late_mode;		/* 0: bind */
 	long nr;
 	size_t size;		/* of a page, 0: 2 MiB */
 	int flags;
@@ -78,7 +79,8 @@ static int huge_fn(struct cdm_child *me, void *arg)
 	cdm_say(me, addr == MAP_FAILED ? -errno : (long)addr);
 	if (addr == MAP_FAILED || cdm_hear(me))
 		return 1;
-	if (huge->late && cdm_mbind(addr, huge->nr * page, MPOL_BIND,
+	if (huge->late && cdm_mbind(addr, huge->nr * page,
+				    huge->late_mode ?: MPOL_BIND,
 				    1UL << huge->late, 0))
 		return 3;
 	for (long i = 0; i < huge->nr; i++)
@@ -192,6 +194,85 @@ TEST_F(rows, hugetlb_reservations_side_by_side)
 	EXPECT_EQ(0, huge_touch(&self->child));
 	EXPECT_EQ(2, huge_on(&self->child, addr, 2, self->dev));
 	EXPECT_EQ(2, hugepages(self->dev, "Free"));
+}
+
+/* All of RAM's pool may be reserved beside those who want what the device has. */
+TEST_F(rows, hugetlb_reservation_of_all_ram)
+{
+	struct huge named = { .nid = self->dev, .nr = 4 };
+	struct huge unnamed = { .nid = -1, .nr = 2 };
+	long addr, ram;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 4));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 2));
+	ram = huge_reserve(&self->other, &unnamed);
+	ASSERT_LT(0, ram);
+	addr = huge_reserve(&self->child, &named);
+	ASSERT_LT(0, addr);
+	EXPECT_EQ(0, huge_touch(&self->child));
+	EXPECT_EQ(4, huge_on(&self->child, addr, 4, self->dev));
+	EXPECT_EQ(0, huge_touch(&self->other));
+	EXPECT_EQ(2, huge_on(&self->other, ram, 2, self->ram));
+	EXPECT_EQ(0, cdm_meminfo("HugePages_Rsvd"));
+}
+
+/* What lies idle on the device makes RAM's pool neither larger nor smaller. */
+TEST_F(rows, F5_reservations_beyond_ram)
+{
+	struct huge huge = { .nid = -1, .nr = 4 };
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 4));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 4));
+	ASSERT_LT(0, huge_reserve(&self->child, &huge));
+	EXPECT_EQ(-ENOMEM, huge_reserve(&self->other, &huge));
+	EXPECT_EQ(0, huge_touch(&self->child));
+}
+
+/* A pool that shrinks keeps what is reserved of it. */
+TEST_F(rows, hugetlb_pool_keeps_reservations)
+{
+	struct huge huge = { .nid = -1, .nr = 4 };
+	long addr;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 4));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 8));
+	addr = huge_reserve(&self->child, &huge);
+	ASSERT_LT(0, addr);
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 2));
+	EXPECT_EQ(2, hugepages(self->dev, "Total"));
+	ASSERT_EQ(0, cdm_write("/proc/sys/vm/nr_hugepages", "0"));
+	EXPECT_EQ(4, hugepages(self->ram, "Total"));
+	EXPECT_EQ(2, hugepages(self->dev, "Total"));
+	EXPECT_EQ(0, huge_touch(&self->child));
+	EXPECT_EQ(4, huge_on(&self->child, addr, 4, self->ram));
+}
+
+/* Who has no reservation and names a device takes none that is reserved. */
+TEST_F(rows, hugetlb_named_beside_reserved)
+{
+	struct huge unnamed = { .nid = -1, .nr = 2 };
+	struct huge named = {
+		.nid = -1, .nr = 3, .late = self->dev, .late_mode = MPOL_PREFERRED,
+		.flags = MAP_PRIVATE | MAP_NORESERVE,
+	};
+	long addr, ram;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 2));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 2));
+	ram = huge_reserve(&self->other, &unnamed);
+	ASSERT_LT(0, ram);
+	addr = huge_reserve(&self->child, &named);
+	ASSERT_LT(0, addr);
+	/* Two are on the device, and the third is SIGBUS. */
+	EXPECT_EQ(LONG_MIN, huge_touch(&self->child)) {
+		TH_LOG("%ld on the device, %ld in RAM, %ld in RAM's pool",
+		       huge_on(&self->child, addr, 3, self->dev),
+		       huge_on(&self->child, addr, 3, self->ram),
+		       hugepages(self->ram, "Total"));
+	}
+	EXPECT_EQ(2, hugepages(self->ram, "Free"));
+	EXPECT_EQ(0, huge_touch(&self->other));
+	EXPECT_EQ(2, huge_on(&self->other, ram, 2, self->ram));
 }
 
 /* What is free in RAM does not help those who asked for the device. */
