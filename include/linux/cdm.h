@@ -51,6 +51,8 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       nodemask_t *nodemask);
 struct page *__cdm_note_pages(struct page *page, unsigned int order,
 			      const nodemask_t *nodemask);
+vm_fault_t __cdm_fault_error(vm_fault_t ret, struct vm_area_struct *vma,
+			     unsigned long addr, unsigned int flags);
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason);
 int __cdm_copy_folio(struct folio *dst, struct folio *src);
@@ -76,7 +78,6 @@ int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 int __cdm_check_mems(const nodemask_t *mems);
 void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent);
-bool __cdm_end_oom(const nodemask_t *nodemask);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      unsigned long nr_pages, const void __user *pages,
@@ -199,6 +200,19 @@ static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
 	if (cdm_enabled() && page && nodemask)
 		return __cdm_note_pages(page, order, nodemask);
 	return page;
+}
+
+/*
+ * The page fault handler tries again for ever when memory is short, as it counts on
+ * the OOM killer, which is no help where a device is full: that ends with SIGBUS.
+ */
+static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
+					 struct vm_area_struct *vma,
+					 unsigned long addr, unsigned int flags)
+{
+	if (cdm_enabled() && unlikely(ret & VM_FAULT_OOM))
+		return __cdm_fault_error(ret, vma, addr, flags);
+	return ret;
 }
 
 /* Where to reclaim RAM first, so that tenants of @nid can be evicted. */
@@ -505,15 +519,6 @@ static inline bool cdm_only(const nodemask_t *nodemask)
 }
 
 /*
- * A full device is the end of nobody but the task that asks. If that cannot be
- * killed, true: fail the allocation.
- */
-static inline bool cdm_end_oom(const nodemask_t *nodemask)
-{
-	return cdm_only(nodemask) && __cdm_end_oom(nodemask);
-}
-
-/*
  * Leave device memory out of what was read from global statistics. By reference:
  * with the feature off, not even the order of sums changes. The statistics move
  * on between two reads, hence min().
@@ -608,6 +613,13 @@ static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
 					  const nodemask_t *nodemask)
 {
 	return page;
+}
+
+static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
+					 struct vm_area_struct *vma,
+					 unsigned long addr, unsigned int flags)
+{
+	return ret;
 }
 
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
@@ -792,11 +804,6 @@ static inline int cdm_eviction_node(int nid)
 static inline int cdm_full_ram_node(int nid)
 {
 	return NUMA_NO_NODE;
-}
-
-static inline bool cdm_end_oom(const nodemask_t *nodemask)
-{
-	return false;
 }
 
 static inline void cdm_exclude_free(unsigned long *nr_pages)

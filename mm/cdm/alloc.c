@@ -11,11 +11,11 @@
 #define pr_fmt(fmt) "cdm: " fmt
 
 #include <linux/cdm.h>
+#include <linux/cpuset.h>
 #include <linux/huge_mm.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
 #include <linux/printk.h>
-#include <linux/sched/signal.h>
 #include <linux/topology.h>
 
 #include "../internal.h"
@@ -46,11 +46,11 @@ bool __cdm_redirect(struct alloc_context *ac, gfp_t gfp, nodemask_t *nodemask)
 	return true;
 }
 
-/* The first of several attempts: nothing is reclaimed, and nobody is killed. */
+/* The first of several attempts: nothing is reclaimed, and no reserve touched. */
 static struct page *cdm_try_alloc(gfp_t gfp, unsigned int order, int nid,
 				  nodemask_t *nodemask)
 {
-	gfp |= __GFP_NOWARN;
+	gfp |= __GFP_NOWARN | __GFP_NOMEMALLOC;
 	gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL);
 	return __alloc_pages_noprof(gfp, order, nid, nodemask);
 }
@@ -104,6 +104,22 @@ static bool cdm_nodes_before_ram(nodemask_t *near, int nid,
 }
 
 /*
+ * An allocation that finds no RAM for all nodes of @nodemask that cpuset.mems holds
+ * are device nodes may fail: to kill somebody who has RAM would not help it. Larger
+ * orders do not kill, and with the flag would try harder.
+ */
+static gfp_t cdm_bound_gfp(gfp_t gfp, unsigned int order,
+			   const nodemask_t *nodemask)
+{
+	nodemask_t nodes;
+
+	nodes_and(nodes, *nodemask, cpuset_current_mems_allowed);
+	if (order > PAGE_ALLOC_COSTLY_ORDER || !cdm_only(&nodes))
+		return gfp;
+	return gfp | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+}
+
+/*
  * RAM and device nodes in order of distance from @nid. The allocator takes RAM
  * first, which is right unless some of it is farther than a device node.
  */
@@ -119,7 +135,8 @@ static struct page *cdm_alloc_bound(gfp_t gfp, unsigned int order, int nid,
 		if (page)
 			return page;
 	}
-	page = __alloc_pages_noprof(gfp, order, nid, nodemask);
+	page = __alloc_pages_noprof(cdm_bound_gfp(gfp, order, nodemask), order,
+				    nid, nodemask);
 	if (!page)
 		cdm_count_refusal(cdm_first_device(nodemask), CDM_REFUSE_FULL,
 				  1 << order);
@@ -211,15 +228,54 @@ struct page *__cdm_note_pages(struct page *page, unsigned int order,
 	return page;
 }
 
-/*
- * The OOM killer spares this task, or it is a kernel thread at work for a
- * process. Nobody else is to die for it: it gets a signal, or an error.
- */
-bool __cdm_end_oom(const nodemask_t *nodemask)
+/* Does every node of @nodes lack a page that a tenant could have? */
+static bool cdm_nodes_are_full(const nodemask_t *nodes)
 {
-	pr_warn_ratelimited("%s/%d: device nodes %*pbl are full\n", current->comm,
-			    task_pid_nr(current), nodemask_pr_args(nodemask));
-	if (!(current->flags & PF_KTHREAD))
-		force_sig(SIGBUS);
+	int nid;
+
+	for_each_node_mask(nid, *nodes) {
+		struct zone *zone = &NODE_DATA(nid)->node_zones[ZONE_MOVABLE];
+
+		if (zone_watermark_ok(zone, 0, 0, ZONE_MOVABLE, 0))
+			return false;
+	}
 	return true;
+}
+
+/* The device nodes that a mapping is bound to; none if there is RAM as well. */
+static void cdm_bound_nodes(nodemask_t *nodes, struct vm_area_struct *vma,
+			    unsigned long addr)
+{
+	struct mempolicy *pol;
+	pgoff_t ilx;
+
+	pol = get_vma_policy(vma, addr, 0, &ilx);
+	nodes_and(*nodes, pol->nodes, cpuset_current_mems_allowed);
+	if (pol->mode != MPOL_BIND || !cdm_policy(pol) || !cdm_only(nodes))
+		nodes_clear(*nodes);
+	mpol_cond_put(pol);
+}
+
+/*
+ * The task's own fault failed, and its policy leaves nothing but devices that are
+ * full. Whoever faults for another one, or in a system call, has an error to return.
+ */
+vm_fault_t __cdm_fault_error(vm_fault_t ret, struct vm_area_struct *vma,
+			     unsigned long addr, unsigned int flags)
+{
+	nodemask_t nodes;
+
+	/* With these the mapping may be gone. */
+	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		return ret;
+	/* The limit of a memory cgroup comes first, in its own way. */
+	if (!(flags & FAULT_FLAG_USER) || task_in_memcg_oom(current))
+		return ret;
+	cdm_bound_nodes(&nodes, vma, addr);
+	if (nodes_empty(nodes) || !cdm_nodes_are_full(&nodes))
+		return ret;
+	pr_warn_ratelimited("%s/%d: SIGBUS, device nodes %*pbl are full\n",
+			    current->comm, task_pid_nr(current),
+			    nodemask_pr_args(&nodes));
+	return (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
 }

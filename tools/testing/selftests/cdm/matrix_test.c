@@ -90,7 +90,8 @@ enum outcome {
 	ON_RAM,		/* all of it */
 	ON_DEVICE,	/* all of it */
 	ON_BOTH,	/* all of it, at least some on a device */
-	KILLED,		/* the task that asked, alone */
+	KILLED,		/* the task that asked, alone, by the OOM killer */
+	SIGNALED,	/* that task has SIGBUS */
 	BROKEN,		/* nothing of the contract */
 };
 
@@ -100,6 +101,7 @@ static const char * const outcomes[] = {
 	[ON_DEVICE] = "on devices",
 	[ON_BOTH] = "in RAM and on devices",
 	[KILLED] = "killed",
+	[SIGNALED] = "SIGBUS",
 	[BROKEN] = "broken",
 };
 
@@ -145,7 +147,7 @@ static enum outcome expected(const struct policy *pol, bool device,
 		return state == RAM_FULL ? ON_BOTH : ON_RAM;
 	if (state != DEVICE_FULL)
 		return ON_DEVICE;
-	return pol->mode == MPOL_BIND ? KILLED : ON_RAM;
+	return pol->mode == MPOL_BIND ? SIGNALED : ON_RAM;
 }
 
 FIXTURE(matrix) {
@@ -296,8 +298,7 @@ static enum outcome run(struct combination *c, char *detail, size_t size)
 {
 	long kills = cdm_vmstat("oom_kill"), err, ram = 0, dev = 0;
 	struct cdm_child child;
-	bool signaled;
-	int status;
+	int status, sig;
 
 	if (cdm_start(&child, combination_fn, c))
 		return BROKEN;
@@ -308,13 +309,15 @@ static enum outcome run(struct combination *c, char *detail, size_t size)
 	}
 	status = cdm_wait(&child);
 	kills = cdm_vmstat("oom_kill") - kills;
-	signaled = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	sig = WIFSIGNALED(status) && ram == LONG_MIN ? WTERMSIG(status) : 0;
 	snprintf(detail, size,
 		 "error %ld, %ld pages in RAM, %ld on devices, status %#x, %ld killed",
 		 err == LONG_MIN ? 0 : -err, ram == LONG_MIN ? -1 : ram,
 		 dev == LONG_MIN ? -1 : dev, status, kills);
-	if (signaled && ram == LONG_MIN)
+	if (sig == SIGKILL)
 		return kills == 1 ? KILLED : BROKEN;
+	if (sig == SIGBUS)
+		return kills ? BROKEN : SIGNALED;
 	if (status || kills)
 		return BROKEN;
 	if (err)

@@ -1133,7 +1133,7 @@ TEST_F_TIMEOUT(two, full_and_bound, CDM_TIMEOUT)
 	used = cdm_node_used(self->dev[1]);
 	ASSERT_EQ(0, cdm_start(&child, bind_fn, &nodes));
 	status = cdm_wait(&child);
-	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) {
 		TH_LOG("wait status %#x", status);
 	}
 	cdm_stat_refresh();

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Row F17: the device is full and so is RAM. A bound task that cannot be served
- * dies alone, or gets SIGBUS if it must not be killed; nobody else notices.
+ * Row F17: the device is full and so is RAM. The task whose own fault cannot be
+ * served gets SIGBUS, any other an error; the OOM killer stays out of it.
  *
  * Whom the base kills is not certain, so no case is named after the row.
  */
 #include <linux/sched/types.h>
+#include <setjmp.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "rows_util.h"
 
 #define ROOM		48		/* MiB of the device that are left */
 #define RAM_ROOM	96		/* MiB */
+#define SEED		31
 #define TENANT		(32 * MIB)	/* fills most of it first */
 #define NR_TENANTS	24
 
@@ -140,7 +144,7 @@ static int end_signal(struct cdm_child *child)
 /* More than the room that is left, there and in RAM. */
 #define TOO_MUCH	(160 * MIB)
 
-TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
+TEST_F_TIMEOUT(full, bound_task_gets_sigbus, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
 		.size = 2 * TOO_MUCH,
@@ -149,12 +153,12 @@ TEST_F_TIMEOUT(full, bound_task_dies_alone, CDM_TIMEOUT)
 	};
 
 	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
-	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
 	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
-	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
-/* Two at a time: they die, in a time that ends. */
+/* Two at a time: neither takes what frees itself at the end of the other, for ever. */
 TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
 {
 	struct tenant tenant = {
@@ -167,10 +171,10 @@ TEST_F_TIMEOUT(full, bound_tasks_do_not_hang, CDM_TIMEOUT)
 		ASSERT_EQ(0, cdm_start(&self->child[i], tenant_fn, &tenant));
 	for (int i = 0; i < 2; i++) {
 		EXPECT_EQ(LONG_MIN, cdm_hear(&self->child[i]));
-		EXPECT_EQ(SIGKILL, end_signal(&self->child[i]));
+		EXPECT_EQ(SIGBUS, end_signal(&self->child[i]));
 	}
 	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
-	EXPECT_EQ(self->kills + 2, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
 /*
@@ -191,10 +195,10 @@ TEST_F_TIMEOUT(full, tenants_leave_some_ram, CDM_TIMEOUT)
 	while (nr < NR_TENANTS && tenant_start(&self->child[nr], &tenant))
 		nr++;
 	ASSERT_GT(NR_TENANTS, nr);
-	EXPECT_EQ(SIGKILL, end_signal(&self->child[nr]));
-	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[nr]));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 	EXPECT_NE(NULL, tenant_start(&self->child[nr], &ram));
-	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
 	for (int i = 0; i < nr; i++)
 		EXPECT_EQ(0, tenant_wrong(&self->child[i]));
@@ -221,7 +225,7 @@ static void run_with_swap(struct __test_metadata *_metadata,
 		EXPECT_LT(out, cdm_vmstat("pswpout"));
 	} else {
 		ASSERT_EQ(NULL, addr);
-		EXPECT_EQ(SIGKILL, end_signal(child));
+		EXPECT_EQ(SIGBUS, end_signal(child));
 	}
 }
 
@@ -243,28 +247,201 @@ TEST_F_TIMEOUT(full, bound_task_does_not_wait_for_kswapd, CDM_TIMEOUT)
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
-TEST_F_TIMEOUT(full, bound_task_dies_when_swap_is_full, CDM_TIMEOUT)
+TEST_F_TIMEOUT(full, bound_task_gets_sigbus_when_swap_is_full, CDM_TIMEOUT)
 {
 	run_with_swap(_metadata, &self->child[0], self->dev_mask, 16, false);
 	EXPECT_EQ(0, tenant_wrong(&self->cold));
 	EXPECT_EQ(0, tenant_wrong(&self->bystander));
-	EXPECT_EQ(self->kills + 1, cdm_vmstat("oom_kill"));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
-/* Who must not be killed is told by a signal that he may handle. */
-TEST_F_TIMEOUT(full, unkillable_task_gets_sigbus, CDM_TIMEOUT)
+/* The signal says where, and who handles it goes on with what there is. */
+static sigjmp_buf handled;
+static char *fault_addr;
+
+static void handle_sigbus(int sig, siginfo_t *info, void *context)
 {
+	fault_addr = info->si_code == BUS_ADRERR ? info->si_addr : NULL;
+	siglongjmp(handled, 1);
+}
+
+static int handler_fn(struct cdm_child *me, void *arg)
+{
+	struct sigaction sa = {
+		.sa_sigaction = handle_sigbus, .sa_flags = SA_SIGINFO,
+	};
+	unsigned long mask = *(unsigned long *)arg;
+	static char *addr, *volatile at;
+
+	addr = cdm_map(2 * TOO_MUCH);
+	sigaction(SIGBUS, &sa, NULL);
+	if (cdm_mbind(addr, 2 * TOO_MUCH, MPOL_BIND, mask, 0))
+		return 1;
+	if (!sigsetjmp(handled, 1)) {
+		for (at = addr; at < addr + 2 * TOO_MUCH; at += PAGE)
+			*(__u64 *)at = cdm_word(SEED, at - addr);
+		return 2;
+	}
+	cdm_say(me, fault_addr == at ? 0 : -EINVAL);
+	cdm_say(me, at == addr ? -1 :
+		cdm_stamp_wrong(addr, at - addr, SEED));
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F_TIMEOUT(full, sigbus_can_be_handled, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_start(&self->child[0], handler_fn, &self->dev_mask));
+	EXPECT_EQ(0, cdm_hear(&self->child[0]));
+	EXPECT_EQ(0, cdm_hear(&self->child[0]));
+	tenant_end(&self->child[0]);
+	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+/* A group that is to die together does not die of a full device. */
+TEST_F_TIMEOUT(full, group_of_bound_task, CDM_TIMEOUT)
+{
+	struct tenant mate = { .size = MIB, .cgroup = "cdm_full" };
 	struct tenant tenant = {
 		.size = 2 * TOO_MUCH,
 		.mode = MPOL_BIND,
 		.mask = self->dev_mask,
-		.oom_score_adj = "-1000",
+		.cgroup = "cdm_full",
 	};
 
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_full"));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_full", "memory.oom.group", "1"));
+	ASSERT_NE(NULL, tenant_start(&self->child[1], &mate));
 	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
 	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
-	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
+	EXPECT_EQ(0, tenant_wrong(&self->child[1]));
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
+/* Memory of a task that is bound to the full device, and how somebody fills it. */
+enum filler_how { BY_PROC_MEM, BY_WRITEV, BY_PTRACE, BY_OWN_SYSCALL };
+
+struct filler {
+	enum filler_how how;
+	unsigned long mask;
+	pid_t pid;		/* whose memory */
+	char *addr;
+};
+
+static int bound_fn(struct cdm_child *me, void *arg)
+{
+	struct filler *filler = arg;
+	char *addr = cdm_map(2 * TOO_MUCH);
+
+	if (cdm_mbind(addr, 2 * TOO_MUCH, MPOL_BIND, filler->mask, 0))
+		return 1;
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return 0;
+}
+
+/* Write to one page. Returns 0 or an error. */
+static int fill_one(struct filler *filler, int fd, char *addr)
+{
+	__u64 word = 1;
+	struct iovec from = { &word, sizeof(word) }, to = { addr, sizeof(word) };
+	ssize_t nr = -1;
+
+	errno = 0;
+	switch (filler->how) {
+	case BY_PROC_MEM:
+		nr = pwrite(fd, &word, sizeof(word), (uintptr_t)addr);
+		break;
+	case BY_WRITEV:
+		nr = process_vm_writev(filler->pid, &from, 1, &to, 1, 0);
+		break;
+	case BY_PTRACE:
+		if (!ptrace(PTRACE_POKEDATA, filler->pid, addr, word))
+			nr = sizeof(word);
+		break;
+	case BY_OWN_SYSCALL:
+		nr = pread(fd, addr, sizeof(word), 0);
+		break;
+	}
+	return nr == sizeof(word) ? 0 : -errno;
+}
+
+static int filler_fn(struct cdm_child *me, void *arg)
+{
+	struct filler *filler = arg;
+	char path[64];
+	int fd, err = 0;
+
+	if (filler->how == BY_OWN_SYSCALL) {
+		filler->addr = cdm_map(2 * TOO_MUCH);
+		if (cdm_mbind(filler->addr, 2 * TOO_MUCH, MPOL_BIND,
+			      filler->mask, 0))
+			return 1;
+		fd = open("/proc/self/exe", O_RDONLY);
+	} else {
+		snprintf(path, sizeof(path), "/proc/%d/mem", filler->pid);
+		fd = open(path, O_RDWR);
+	}
+	if (fd < 0)
+		return 2;
+	if (filler->how == BY_PTRACE &&
+	    (ptrace(PTRACE_ATTACH, filler->pid, NULL, NULL) ||
+	     waitpid(filler->pid, NULL, __WALL) != filler->pid))
+		return 3;
+	for (size_t off = 0; !err && off < 2 * TOO_MUCH; off += PAGE)
+		err = fill_one(filler, fd, filler->addr + off);
+	cdm_say(me, err);
+	cdm_hear(me);
+	return 0;
+}
+
+FIXTURE(remote) {
+	FIXTURE_DATA(full) full;
+};
+
+FIXTURE_VARIANT(remote) {
+	enum filler_how how;
+	int err;
+};
+
+FIXTURE_VARIANT_ADD(remote, proc_mem) { .how = BY_PROC_MEM, .err = -EIO };
+FIXTURE_VARIANT_ADD(remote, writev) { .how = BY_WRITEV, .err = -EFAULT };
+FIXTURE_VARIANT_ADD(remote, ptrace) { .how = BY_PTRACE, .err = -EIO };
+FIXTURE_VARIANT_ADD(remote, own_syscall) {
+	.how = BY_OWN_SYSCALL, .err = -EFAULT,
+};
+
+FIXTURE_SETUP(remote)
+{
+	full_setup(_metadata, &self->full, NULL);
+}
+
+FIXTURE_TEARDOWN(remote)
+{
+	full_teardown(_metadata, &self->full, NULL);
+}
+
+/* Whoever writes gets an error; neither that task nor the owner of the memory dies. */
+TEST_F_TIMEOUT(remote, gets_an_error, CDM_TIMEOUT)
+{
+	struct cdm_child *owner = &self->full.child[0];
+	struct cdm_child *writer = &self->full.child[1];
+	struct filler filler = {
+		.how = variant->how, .mask = self->full.dev_mask,
+	};
+
+	ASSERT_EQ(0, cdm_start(owner, bound_fn, &filler));
+	filler.pid = owner->pid;
+	filler.addr = (char *)cdm_hear(owner);
+	ASSERT_NE(LONG_MIN, (long)filler.addr);
+	ASSERT_EQ(0, cdm_start(writer, filler_fn, &filler));
+	EXPECT_EQ(variant->err, cdm_hear(writer));
+	EXPECT_EQ(0, kill(owner->pid, 0));
+	EXPECT_EQ(0, waitpid(owner->pid, NULL, WNOHANG));
+	expect_alive(_metadata, &self->full.cold, self->full.addr,
+		     &self->full.bystander);
+	EXPECT_EQ(self->full.kills, cdm_vmstat("oom_kill"));
 }
 
 /* A full device is not "out of memory", which is what this asks to panic on. */
@@ -278,7 +455,7 @@ TEST_F_TIMEOUT(full, panic_on_oom, CDM_TIMEOUT)
 
 	ASSERT_EQ(0, cdm_write(PANIC_ON_OOM, "1"));
 	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
-	EXPECT_EQ(SIGKILL, end_signal(&self->child[0]));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
 	expect_alive(_metadata, &self->cold, self->addr, &self->bystander);
 }
 
