@@ -51,6 +51,7 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       nodemask_t *nodemask);
 struct page *__cdm_note_pages(struct page *page, unsigned int order,
 			      const nodemask_t *nodemask);
+struct zonelist *__cdm_ordinary_zonelist(struct zonelist *zonelist);
 vm_fault_t __cdm_fault_error(vm_fault_t ret, struct vm_area_struct *vma,
 			     unsigned long addr, unsigned int flags);
 void __cdm_note_move(struct folio *src, struct folio *dst,
@@ -200,6 +201,15 @@ static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
 	if (cdm_enabled() && page && nodemask)
 		return __cdm_note_pages(page, order, nodemask);
 	return page;
+}
+
+/*
+ * The nodemask does not intersect cpuset.mems and is dropped: so must be a list that
+ * leads to device nodes, or it would lead to those that nobody named.
+ */
+static inline struct zonelist *cdm_ordinary_zonelist(struct zonelist *zonelist)
+{
+	return cdm_enabled() ? __cdm_ordinary_zonelist(zonelist) : zonelist;
 }
 
 /*
@@ -613,6 +623,11 @@ static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
 					  const nodemask_t *nodemask)
 {
 	return page;
+}
+
+static inline struct zonelist *cdm_ordinary_zonelist(struct zonelist *zonelist)
+{
+	return zonelist;
 }
 
 static inline vm_fault_t cdm_fault_error(vm_fault_t ret,

@@ -223,6 +223,11 @@ struct page *__cdm_note_pages(struct page *page, unsigned int order,
 		__free_pages(page, order);
 		return NULL;
 	}
+	if (unlikely(!node_isset(nid, *nodemask))) {
+		pr_err_once("%s/%d: page of device node %d, which was not asked for: a hole in the fence\n",
+			    current->comm, task_pid_nr(current), nid);
+		return page;
+	}
 	cdm_note_alloc(page_to_pfn(page), 1UL << order, nid,
 		       cdm_mask_cause(nodemask));
 	return page;

@@ -77,6 +77,18 @@ nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 	return cdm_in_lists(zonelist) ? nodemask : NULL;
 }
 
+/* The list of the same node and kind that leads to RAM alone. */
+struct zonelist *__cdm_ordinary_zonelist(struct zonelist *zonelist)
+{
+	size_t nid, i;
+
+	if (!cdm_in_lists(zonelist))
+		return zonelist;
+	nid = ((void *)zonelist - (void *)cdm_lists) / sizeof(*cdm_lists);
+	i = zonelist - cdm_lists[nid].zonelists;
+	return &NODE_DATA(nid)->node_zonelists[i];
+}
+
 /* The mask of @nid and no other node, for an allocation because of @cause. */
 nodemask_t *cdm_node_only(int nid, enum cdm_cause cause)
 {

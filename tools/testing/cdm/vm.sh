@@ -32,14 +32,23 @@ DISK_MIB=2048 SWAP_MIB=1024
 SHIFT=${SHIFT:-0}
 SHRINK=${SHRINK:-1}
 
-# The topology, by node: ram or device, MiB, CPUs or nearest RAM node.
+# The topology, by node: ram or device, MiB, CPUs or nearest RAM node; and the
+# distances of two nodes that are linked.
 kind=() mib=() arg=()
+declare -A link=()
 
 read_topology() {
 	local k m a ram=0
 	[[ $SHRINK == [12] ]] || die "SHRINK is 1 or 2, not '$SHRINK'"
 	while read -r k m a; do
-		[[ $k == ram || $k == device ]] || die "topology $TOPOLOGY: what is '$k'?"
+		case $k in
+		link)
+			link[$m]=$a
+			continue
+			;;
+		ram | device) ;;
+		*) die "topology $TOPOLOGY: what is '$k'?" ;;
+		esac
 		kind+=("$k") mib+=("$((m / SHRINK))") arg+=("$a")
 		[[ $k == device ]] || ram=$((ram + m / SHRINK))
 	done < <(grep -v '^#' "$TOOLS/topology/$TOPOLOGY")
@@ -55,9 +64,11 @@ nodes() {
 	echo "${ids[*]}"
 }
 
-# distance A B: devices are farther than RAM, the other socket's even more.
+# distance A B: devices are farther than RAM, the other socket's even more, unless
+# there is a link.
 distance() {
-	case ${kind[$1]}-${kind[$2]} in
+	case ${link[$1-$2]:-${kind[$1]}-${kind[$2]}} in
+	[0-9]*) echo "${link[$1-$2]}" ;;
 	ram-ram) echo 20 ;;
 	ram-device) (($1 == arg[$2])) && echo 40 || echo 60 ;;
 	*) echo 80 ;;

@@ -195,6 +195,80 @@ TEST_F_TIMEOUT(audit, audit_sees_a_breach, CDM_TIMEOUT)
 	expect_mended(_metadata, self->breach);
 }
 
+/* A policy that names a device is no reason for pages on another one. */
+struct elsewhere {
+	int named;
+	size_t size;
+};
+
+static int elsewhere_fn(struct cdm_child *me, void *arg)
+{
+	struct elsewhere *elsewhere = arg;
+	char *addr = cdm_map(elsewhere->size);
+
+	if (cdm_cgroup_enter("cdm_audit") ||
+	    cdm_task_policy(MPOL_PREFERRED, 1UL << elsewhere->named))
+		return 1;
+	/* Page tables are RAM, of which there will be none left. */
+	madvise(addr, elsewhere->size, MADV_NOHUGEPAGE);
+	cdm_fault_in(addr, elsewhere->size);
+	cdm_say(me, 0);
+	if (cdm_hear(me))
+		return 2;
+	cdm_touch(addr, elsewhere->size);
+	cdm_say(me, (long)addr);
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F_TIMEOUT(audit, audit_sees_another_device, CDM_TIMEOUT)
+{
+	struct elsewhere elsewhere = { .named = self->dev, .size = 448 * MIB };
+	struct cdm_spread spread;
+	char mems[64], *addr;
+	long named;
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_audit"));
+	ASSERT_EQ(0, cdm_start(&self->child, elsewhere_fn, &elsewhere));
+	ASSERT_EQ(0, cdm_hear(&self->child));
+	snprintf(mems, sizeof(mems), "%d-%d,%d", cdm_ram(0),
+		 cdm_ram(cdm_rams().nr - 1), cdm_dev(1));
+	ASSERT_EQ(0, cdm_cgroup_write("cdm_audit", "cpuset.mems", mems));
+	ASSERT_EQ(0, cdm_leave_ram(256));
+	/* The stack of the child may be there. */
+	named = cdm_audit_all("cause_policy");
+	ASSERT_EQ(0, breach(&self->breach));
+	cdm_say(&self->child, 0);
+	addr = (char *)cdm_hear(&self->child);
+	ASSERT_NE(LONG_MIN, (long)addr);
+	spread = cdm_spread_of(self->child.pid, addr, elsewhere.size);
+	EXPECT_LT(0, spread.on[cdm_dev(1)]);
+	EXPECT_EQ(0, spread.on[self->dev]);
+	EXPECT_GE(named, cdm_audit_all("cause_policy"));
+	EXPECT_LE(spread.on[cdm_dev(1)], cdm_audit(cdm_dev(1), "cause_unknown"));
+	cdm_kill(&self->child);
+	self->child.pid = 0;
+	expect_mended(_metadata, self->breach);
+}
+
+TEST_F(audit, interleave_hits)
+{
+	static const char stat[] = "/sys/devices/system/node/node%d/numastat";
+	char *addr = cdm_map(SIZE), path[64];
+	long hits;
+
+	snprintf(path, sizeof(path), stat, self->dev);
+	hits = cdm_field(path, "interleave_hit");
+	ASSERT_LE(0, hits);
+	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_INTERLEAVE, 1UL << self->dev, 0));
+	cdm_touch(addr, SIZE);
+	ASSERT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+	cdm_stat_refresh();
+	EXPECT_EQ(hits + PAGES, cdm_field(path, "interleave_hit"));
+}
+
 /*
  * Compressed pages are memory of the kernel, and it takes movable pages too. Stop
  * when the first are on a device: who needs RAM proper must find some yet.

@@ -275,4 +275,109 @@ TEST_F_TIMEOUT(cpuset, remap_names_no_device, CDM_TIMEOUT)
 	self->child.pid = 0;
 }
 
+/*
+ * A policy names one device, the cpuset holds another one, perhaps nearer to the first
+ * than RAM is. The other must not stand in for the first.
+ */
+FIXTURE(outside) {
+	int named;
+	int other;
+	char before[64];
+	char after[64];
+	struct cdm_child child;
+};
+
+FIXTURE_VARIANT(outside) {
+	int mode;
+	bool shared;		/* the policy is that of shared memory */
+};
+
+FIXTURE_VARIANT_ADD(outside, preferred) { .mode = MPOL_PREFERRED };
+FIXTURE_VARIANT_ADD(outside, preferred_many) { .mode = MPOL_PREFERRED_MANY };
+FIXTURE_VARIANT_ADD(outside, interleave) { .mode = MPOL_INTERLEAVE };
+FIXTURE_VARIANT_ADD(outside, bind) { .mode = MPOL_BIND };
+FIXTURE_VARIANT_ADD(outside, shared_preferred) {
+	.mode = MPOL_PREFERRED, .shared = true,
+};
+FIXTURE_VARIANT_ADD(outside, shared_preferred_many) {
+	.mode = MPOL_PREFERRED_MANY, .shared = true,
+};
+FIXTURE_VARIANT_ADD(outside, shared_interleave) {
+	.mode = MPOL_INTERLEAVE, .shared = true,
+};
+FIXTURE_VARIANT_ADD(outside, shared_bind) {
+	.mode = MPOL_BIND, .shared = true,
+};
+
+FIXTURE_SETUP(outside)
+{
+	ASSERT_EQ(0, cdm_reset(_metadata));
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	self->named = cdm_dev(0);
+	self->other = cdm_dev(1);
+	snprintf(self->before, sizeof(self->before), "%d,%d,%d", cdm_ram(0),
+		 self->named, self->other);
+	snprintf(self->after, sizeof(self->after), "%d,%d", cdm_ram(0),
+		 self->other);
+	ASSERT_EQ(0, cdm_cgroup_create(GROUP));
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", self->before));
+}
+
+FIXTURE_TEARDOWN(outside)
+{
+	EXPECT_EQ(0, cdm_unfenced());
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	EXPECT_EQ(0, cdm_reset(_metadata));
+}
+
+struct outside {
+	int mode;
+	bool shared;
+	int named;
+};
+
+static int outside_fn(struct cdm_child *me, void *arg)
+{
+	struct outside *outside = arg;
+	unsigned long mask = 1UL << outside->named;
+	char *addr = outside->shared ? cdm_map_shared(SIZE) : cdm_map(SIZE);
+
+	if (cdm_cgroup_enter(GROUP) || !addr)
+		return 1;
+	if (outside->shared ? cdm_mbind(addr, SIZE, outside->mode, mask, 0) :
+			      cdm_task_policy(outside->mode, mask))
+		return 2;
+	cdm_say(me, (long)addr);
+	if (cdm_hear(me) != 1)
+		return 3;
+	cdm_touch(addr, SIZE);
+	cdm_say(me, 1);
+	cdm_hear(me);
+	return 0;
+}
+
+TEST_F(outside, names_no_other)
+{
+	struct outside outside = {
+		.mode = variant->mode,
+		.shared = variant->shared,
+		.named = self->named,
+	};
+	struct cdm_spread spread;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_start(&self->child, outside_fn, &outside));
+	addr = (char *)cdm_hear(&self->child);
+	ASSERT_NE(LONG_MIN, (long)addr);
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", self->after));
+	cdm_say(&self->child, 1);
+	ASSERT_EQ(1, cdm_hear(&self->child));
+	spread = cdm_spread_of(self->child.pid, addr, SIZE);
+	EXPECT_EQ(0, spread.on[self->other]);
+	EXPECT_EQ(PAGES, spread.on[cdm_ram(0)]);
+	EXPECT_EQ(0, cdm_audit_all("cause_unknown"));
+}
+
 TEST_HARNESS_MAIN
