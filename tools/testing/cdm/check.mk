@@ -35,7 +35,8 @@ shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
 # The selftests of a flavour
-default := $(call tests,default,single two,$(call shared,$(ORDERED)))
+default := $(call tests,default,single two,$(call shared,$(ORDERED))) \
+	$(call tests,default,frontier,cpuset_test)
 debug := $(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
 	$(call tests,debug,two,$(call together,$(ROOMY)))
 base := $(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED)))

@@ -49,7 +49,7 @@ PLAIN = {
     "F2": r"kernel_memory_of|module_load|fork_storm",
     "F4": r"gigantic|contig",
     "F5": r"hugetlb|huge_page_pool|surplus",
-    "F6": r"^cpuset\.|^plug\.|cpuset|mems_allowed|spread|hardwall|borrows",
+    "F6": r"^cpuset\.|^outside\.|^plug\.|cpuset|mems_allowed|spread|hardwall|borrows",
     "F7": r"^policy\.(bind|get_mempolicy|interleave|preferred|weighted|second|unknown|default)|"
           r"^names\.|^matrix\.|^two\.|numactl|weight|home_node|relative|static_nodes|shared_policy|mbind",
     "F8": r"^reclaim\.|^tenants\.|evicted|pressure|mglru|lru_gen|madv_",
@@ -61,7 +61,7 @@ PLAIN = {
     "F14": r"pin_longterm|longterm|pinned",
     "F15": r"swap_in|fork|cow|uffd|userfault|mremap",
     "F16": r"mlock|locked",
-    "F17": r"^full\.|oversubscri|oom|full_device",
+    "F17": r"^full\.|^remote\.|oversubscri|oom|full_device",
     "F18": r"watermark|reserves|last_page|min_free",
     "F19": r"zram|zswap|zsmalloc",
     "F20": r"hibernat|iomem|firmware_memmap|kexec",
