@@ -69,7 +69,7 @@ nodemask_t *__cdm_pool_mask(int nid);
 int __cdm_pool_node(const struct hstate *h, struct vm_area_struct *vma,
 		    unsigned long addr);
 bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
-		      unsigned long nr);
+		      long from, long to);
 int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked);
 bool __cdm_is_page_cache(const struct inode *inode);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
@@ -357,15 +357,16 @@ static inline int cdm_check_online(struct zone *zone)
 	return 0;
 }
 
-/* The huge pages that are free in the pools of device nodes. */
+/* The huge pages in the pools of device nodes, and those of them that are free. */
+static inline unsigned long cdm_pool(const struct hstate *h)
+{
+	return cdm_enabled() ? __cdm_pool(h) : 0;
+}
+
 static inline unsigned long cdm_free_pool(const struct hstate *h)
 {
 	return cdm_enabled() ? __cdm_free_pool(h) : 0;
 }
-
-/* All huge pages but those of device nodes. */
-#define cdm_ram_pool(h)							\
-	((h)->nr_huge_pages - (cdm_enabled() ? __cdm_pool(h) : 0))
 
 /*
  * To set the size of the pool of all RAM nodes, which is meant as a total, add
@@ -401,9 +402,9 @@ static inline int cdm_pool_node(const struct hstate *h,
 
 /* The task's policy names a device: no RAM is kept back for its mapping. */
 static inline bool cdm_no_reserve(const struct hstate *h,
-				  struct vm_area_struct *vma, unsigned long nr)
+				  struct vm_area_struct *vma, long from, long to)
 {
-	return cdm_enabled() && __cdm_no_reserve(h, vma, nr);
+	return cdm_enabled() && __cdm_no_reserve(h, vma, from, to);
 }
 
 /*
@@ -426,9 +427,6 @@ static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
 		return __cdm_thisnode_mask(nid);
 	return nodemask;
 }
-
-/* The same for a target of migration, a struct migration_target_control. */
-#define cdm_target_mask(mtc)	cdm_thisnode_mask((mtc)->nid, (mtc)->nmask)
 
 /* The nodemask for the pages that @nid's own nr_hugepages asks for. */
 static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
@@ -706,8 +704,15 @@ cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
-#define cdm_free_pool(h)	0
-#define cdm_ram_pool(h)		((h)->nr_huge_pages)
+static inline unsigned long cdm_pool(const struct hstate *h)
+{
+	return 0;
+}
+
+static inline unsigned long cdm_free_pool(const struct hstate *h)
+{
+	return 0;
+}
 
 static inline int cdm_pool_node(const struct hstate *h,
 				struct vm_area_struct *vma, unsigned long addr)
@@ -716,7 +721,7 @@ static inline int cdm_pool_node(const struct hstate *h,
 }
 
 static inline bool cdm_no_reserve(const struct hstate *h,
-				  struct vm_area_struct *vma, unsigned long nr)
+				  struct vm_area_struct *vma, long from, long to)
 {
 	return false;
 }
@@ -726,7 +731,10 @@ static inline void cdm_shmem_policy(const struct inode *inode,
 {
 }
 
-#define cdm_target_mask(mtc)	((mtc)->nmask)
+static inline nodemask_t *cdm_thisnode_mask(int nid, nodemask_t *nodemask)
+{
+	return nodemask;
+}
 
 static inline nodemask_t *cdm_pool_mask(int nid, nodemask_t *nodemask)
 {

@@ -69,14 +69,14 @@ int __cdm_pool_node(const struct hstate *h, struct vm_area_struct *vma,
 /*
  * If a reservation counted the huge pages of a device, others could find their own
  * gone; if not, it would take RAM from them for somebody who wants a device. So a
- * mapping whose task is bound to a device makes none. If the pools do not have @nr
- * pages for it now, the way on leads to -ENOMEM.
+ * mapping whose task is bound to a device makes none. If the pools do not have all
+ * pages of [@from, @to) for it now, the way on leads to -ENOMEM.
  */
 bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
-		      unsigned long nr)
+		      long from, long to)
 {
 	struct mempolicy *pol = current->mempolicy;
-	unsigned long nr_free = 0;
+	long nr_free = 0;
 	int nid;
 
 	if (!pol || pol->mode != MPOL_BIND || !cdm_policy(pol))
@@ -85,7 +85,7 @@ bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
 		if (node_isset(nid, cpuset_current_mems_allowed))
 			nr_free += READ_ONCE(h->free_huge_pages_node[nid]);
 	}
-	if (nr > nr_free)
+	if (to - from > nr_free)
 		return false;
 	if (vma)
 		vm_flags_set(vma, VM_NORESERVE);

@@ -296,18 +296,10 @@ FIXTURE_VARIANT_ADD(outside, preferred) { .mode = MPOL_PREFERRED };
 FIXTURE_VARIANT_ADD(outside, preferred_many) { .mode = MPOL_PREFERRED_MANY };
 FIXTURE_VARIANT_ADD(outside, interleave) { .mode = MPOL_INTERLEAVE };
 FIXTURE_VARIANT_ADD(outside, bind) { .mode = MPOL_BIND };
-FIXTURE_VARIANT_ADD(outside, shared_preferred) {
-	.mode = MPOL_PREFERRED, .shared = true,
-};
-FIXTURE_VARIANT_ADD(outside, shared_preferred_many) {
-	.mode = MPOL_PREFERRED_MANY, .shared = true,
-};
-FIXTURE_VARIANT_ADD(outside, shared_interleave) {
-	.mode = MPOL_INTERLEAVE, .shared = true,
-};
-FIXTURE_VARIANT_ADD(outside, shared_bind) {
-	.mode = MPOL_BIND, .shared = true,
-};
+FIXTURE_VARIANT_ADD(outside, shared_preferred) { .mode = MPOL_PREFERRED, .shared = true };
+FIXTURE_VARIANT_ADD(outside, shared_preferred_many) { .mode = MPOL_PREFERRED_MANY, .shared = true };
+FIXTURE_VARIANT_ADD(outside, shared_interleave) { .mode = MPOL_INTERLEAVE, .shared = true };
+FIXTURE_VARIANT_ADD(outside, shared_bind) { .mode = MPOL_BIND, .shared = true };
 
 FIXTURE_SETUP(outside)
 {

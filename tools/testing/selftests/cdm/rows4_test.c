@@ -271,15 +271,18 @@ static int handler_fn(struct cdm_child *me, void *arg)
 		.sa_sigaction = handle_sigbus, .sa_flags = SA_SIGINFO,
 	};
 	unsigned long mask = *(unsigned long *)arg;
-	static char *addr, *volatile at;
+	static char *addr, *at;
 
 	addr = cdm_map(2 * TOO_MUCH);
 	sigaction(SIGBUS, &sa, NULL);
 	if (cdm_mbind(addr, 2 * TOO_MUCH, MPOL_BIND, mask, 0))
 		return 1;
 	if (!sigsetjmp(handled, 1)) {
-		for (at = addr; at < addr + 2 * TOO_MUCH; at += PAGE)
-			*(__u64 *)at = cdm_word(SEED, at - addr);
+		for (char *p = addr; p < addr + 2 * TOO_MUCH; p += PAGE) {
+			/* Before the fault, whatever the compiler thinks. */
+			__atomic_store_n(&at, p, __ATOMIC_SEQ_CST);
+			*(__u64 *)p = cdm_word(SEED, p - addr);
+		}
 		return 2;
 	}
 	cdm_say(me, fault_addr == at ? 0 : -EINVAL);
