@@ -556,8 +556,9 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  *
  * For memory that must not be read any more. Whoever touches what was there gets
  * SIGBUS with the address: BUS_MCEERR_AR, or BUS_ADRERR for a page of a file in
- * memory that was not mapped by then. A system call on such a file gets %-EIO.
- * Page cache that is also on a disk is read again. Processes that had nothing
+ * memory, or of the swap cache, that was not mapped by then. A system call on such
+ * a file gets %-EIO. Page cache that is also on a disk is read again, and what is
+ * in swap. Processes that had nothing
  * there notice nothing. The owner frees its own pages first. The node is closed
  * from now on, whatever is returned, and removed on success. What the device may
  * hold yet is not erased: that is for the owner to do before it registers the
@@ -566,7 +567,7 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  * Context: process context, may sleep.
  * Return: 0; or with @mem still valid, for another attempt, %-EBUSY if somebody
  * still holds pages (a pin; the owner; shared huge pages of hugetlb, whose file
- * has to be deleted), or the error of memory offlining.
+ * has to be deleted; entries of swap), or the error of memory offlining.
  */
 int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 {

@@ -6,6 +6,7 @@
  * memory, so that those who touch it, and nobody else, get SIGBUS with the
  * address. What is also on a disk is read from there again.
  */
+#include <kunit/static_stub.h>
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/delay.h>
@@ -40,16 +41,20 @@ static void cdm_mark_poisoned(struct folio *folio, bool poisoned)
 	}
 }
 
-/* Does this entry of a page table stand for a page of @folio? */
-static bool cdm_is_entry_of(pte_t pte, struct folio *folio)
+/* An entry that unmapping has left behind for a page of @folio. */
+static bool cdm_is_entry_of(swp_entry_t entry, struct folio *folio)
 {
-	swp_entry_t entry;
-
-	if (!is_swap_pte(pte))
-		return false;
-	entry = pte_to_swp_entry(pte);
 	return is_hwpoison_entry(entry) &&
 	       swp_offset_pfn(entry) - folio_pfn(folio) <
+	       folio_nr_pages(folio);
+}
+
+/* An entry by which a page of @folio is found in the swap cache. */
+static bool cdm_is_swap_of(swp_entry_t entry, struct folio *folio)
+{
+	return folio_test_swapcache(folio) && !non_swap_entry(entry) &&
+	       swp_type(entry) == swp_type(folio->swap) &&
+	       swp_offset(entry) - swp_offset(folio->swap) <
 	       folio_nr_pages(folio);
 }
 
@@ -58,6 +63,8 @@ static void cdm_mark_pte(struct folio *folio, struct vm_area_struct *vma,
 {
 	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
 	spinlock_t *ptl;	/* of the page table */
+	swp_entry_t entry;
+	bool swapped;
 	pte_t *pte;
 
 	if (!pmd)
@@ -65,9 +72,17 @@ static void cdm_mark_pte(struct folio *folio, struct vm_area_struct *vma,
 	pte = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
 	if (!pte)
 		return;
-	if (cdm_is_entry_of(ptep_get(pte), folio))
-		set_pte_at(vma->vm_mm, addr, pte,
-			   make_pte_marker(PTE_MARKER_POISONED));
+	if (is_swap_pte(ptep_get(pte))) {
+		entry = pte_to_swp_entry(ptep_get(pte));
+		swapped = cdm_is_swap_of(entry, folio);
+		if (swapped || cdm_is_entry_of(entry, folio))
+			set_pte_at(vma->vm_mm, addr, pte,
+				   make_pte_marker(PTE_MARKER_POISONED));
+		if (swapped) {
+			dec_mm_counter(vma->vm_mm, MM_SWAPENTS);
+			swap_free(entry);
+		}
+	}
 	pte_unmap_unlock(pte, ptl);
 }
 
@@ -77,11 +92,14 @@ static void cdm_mark_huge_pte(struct folio *folio, struct vm_area_struct *vma,
 	struct hstate *h = hstate_vma(vma);
 	pte_t *pte = hugetlb_walk(vma, addr, huge_page_size(h));
 	spinlock_t *ptl;	/* of the page table */
+	pte_t old;
 
 	if (!pte)
 		return;
 	ptl = huge_pte_lock(h, vma->vm_mm, pte);
-	if (cdm_is_entry_of(huge_ptep_get(vma->vm_mm, addr, pte), folio))
+	old = huge_ptep_get(vma->vm_mm, addr, pte);
+	if (is_swap_pte(old) &&
+	    cdm_is_entry_of(pte_to_swp_entry(old), folio))
 		set_huge_pte_at(vma->vm_mm, addr, pte,
 				make_pte_marker(PTE_MARKER_POISONED),
 				huge_page_size(h));
@@ -104,8 +122,10 @@ static bool cdm_mark_one(struct folio *folio, struct vm_area_struct *vma,
 }
 
 /*
- * The entries that unmapping leaves behind refer to a page, and that is going to
- * go. Put markers in their place, which say the same and refer to nothing.
+ * The entries that unmapping leaves behind refer to a page or to swap, and that is
+ * going to go. Put markers in their place, which say the same and refer to
+ * nothing. The folio is not mapped any more and keeps its anon_vma no longer: the
+ * caller does.
  */
 static void cdm_mark_ptes(struct folio *folio, bool locked)
 {
@@ -113,27 +133,47 @@ static void cdm_mark_ptes(struct folio *folio, bool locked)
 		.rmap_one = cdm_mark_one,
 	};
 
+	KUNIT_STATIC_STUB_REDIRECT(cdm_mark_ptes, folio, locked);
 	if (locked)
 		rmap_walk_locked(folio, &rwc);
 	else
 		rmap_walk(folio, &rwc);
 }
 
-/* Unmap a locked folio; with @poison whoever touches it gets SIGBUS. */
-static void cdm_unmap_lost(struct folio *folio, bool poison)
+#define CDM_UNMAP	(TTU_IGNORE_MLOCK | TTU_SYNC | TTU_SPLIT_HUGE_PMD)
+
+/*
+ * A folio of the swap cache has the data that are in swap, unless it was written to,
+ * or never was there: then the page tables get entries of swap, which are read from
+ * there. Returns whether that is so.
+ */
+static bool cdm_unmap_swapped(struct folio *folio)
 {
-	enum ttu_flags ttu = TTU_IGNORE_MLOCK | TTU_SYNC | TTU_SPLIT_HUGE_PMD;
+	if (!folio_test_swapcache(folio))
+		return false;
+	if (folio_mapped(folio))
+		try_to_unmap(folio, CDM_UNMAP);
+	if (folio_mapped(folio) || folio_test_dirty(folio) ||
+	    !folio_test_uptodate(folio))
+		return false;
+	delete_from_swap_cache(folio);
+	return true;
+}
+
+/* Unmap a locked folio; with @poison whoever touches it gets SIGBUS. */
+static void cdm_unmap_folio(struct folio *folio, bool poison)
+{
+	enum ttu_flags ttu = CDM_UNMAP | (poison ? TTU_HWPOISON : 0);
 	struct address_space *mapping = NULL;
 
-	if (poison)
-		ttu |= TTU_HWPOISON;
 	if (folio_test_hugetlb(folio) && !folio_test_anon(folio)) {
 		mapping = hugetlb_folio_mapping_lock_write(folio);
 		if (!mapping)
 			return;
 		ttu |= TTU_RMAP_LOCKED;
 	}
-	try_to_unmap(folio, ttu);
+	if (folio_mapped(folio))
+		try_to_unmap(folio, ttu);
 	if (poison)
 		cdm_mark_ptes(folio, mapping);
 	if (mapping)
@@ -194,20 +234,61 @@ static void cdm_forget_file(struct folio *folio, bool saved)
 
 /*
  * Gather the dirty bits of the page tables before the decision whether mappers
- * are to get SIGBUS: they are not if the file still has what they saw.
+ * are to get SIGBUS: they are not if the disk still has what they saw.
  */
-static bool cdm_lose_mapped(struct folio *folio)
+static bool cdm_unmap_lost(struct folio *folio)
 {
 	bool saved;
 
+	if (cdm_unmap_swapped(folio))
+		return true;
 	if (!folio_test_anon(folio) && folio_mkclean(folio))
 		folio_mark_dirty(folio);
 	saved = cdm_on_disk(folio);
 	if (!saved)
 		cdm_mark_poisoned(folio, true);
-	cdm_unmap_lost(folio, !saved);
+	cdm_unmap_folio(folio, !saved);
 	cdm_mark_poisoned(folio, false);
 	return saved;
+}
+
+/*
+ * What no page table maps needs no walk; what one does keeps its anon_vma until it
+ * is unmapped, so that this is the time to get a reference for the walk after that.
+ */
+static bool cdm_lose_mapped(struct folio *folio)
+{
+	struct anon_vma *anon_vma;
+	bool saved;
+
+	if (!folio_mapped(folio))
+		return cdm_unmap_swapped(folio) || cdm_on_disk(folio);
+	anon_vma = folio_get_anon_vma(folio);
+	/* Those who had it mapped have ended meanwhile. */
+	if (!anon_vma && folio_test_anon(folio) && !folio_test_ksm(folio))
+		return cdm_unmap_swapped(folio);
+	saved = cdm_unmap_lost(folio);
+	if (anon_vma)
+		put_anon_vma(anon_vma);
+	return saved;
+}
+
+/*
+ * Entries of swap that cannot be found lead to the folio, as long as there are any:
+ * whoever comes by one finds that the data could not be read. Reclaim must not find
+ * the folio, or what is in swap, which is older, would be taken for its data.
+ */
+static void cdm_lose_swapcache(struct folio *folio)
+{
+	if (folio_free_swap(folio))
+		return;
+	folio_clear_dirty(folio);
+	folio_clear_uptodate(folio);
+	if (folio_isolate_lru(folio)) {
+		folio_clear_active(folio);
+		folio_clear_unevictable(folio);
+		folio_put(folio);
+	}
 }
 
 static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
@@ -216,9 +297,9 @@ static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
 	bool saved;
 
 	folio_wait_writeback(folio);
-	if (folio_test_swapcache(folio))
-		folio_free_swap(folio);
 	saved = cdm_lose_mapped(folio);
+	if (folio_test_swapcache(folio))
+		cdm_lose_swapcache(folio);
 	if (folio_mapped(folio) || folio_test_swapcache(folio))
 		return;
 	cdm_forget_file(folio, saved);
@@ -283,3 +364,7 @@ void cdm_lose_range(const struct range *range, struct cdm_loss *loss)
 		cdm_lose_pass(range, loss);
 	}
 }
+
+#ifdef CONFIG_CDM_KUNIT_TEST
+#include "tests/lost-kunit.h"
+#endif

@@ -2161,25 +2161,107 @@ TEST_F_TIMEOUT(lose, shared_hugetlb, CDM_TIMEOUT)
 	EXPECT_TRUE(gone(self->dev));
 }
 
-/* What is in swap as well has been swapped in: it is lost all the same. */
-TEST_F_TIMEOUT(lose, swap_cache, CDM_TIMEOUT)
-{
-	struct cdm_test_lose got;
-	char *addr = cdm_map(SIZE);
-	long swapped;
+/*
+ * The swap cache. A page that has been read from swap is there as long as nobody
+ * writes to it and others have the same entry of swap, or the disk is slow.
+ */
+FIXTURE(lose_swapped) {
+	int dev;
+	int fd;
+	char *addr;
+	struct cdm_child child;
+};
 
-	ASSERT_EQ(0, cdm_swap_on(64));
-	cdm_fill(addr, SIZE, SEED);
-	ASSERT_EQ(0, cdm_pageout(addr, SIZE));
-	cdm_fault_in(addr, SIZE);
-	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+FIXTURE_VARIANT(lose_swapped) {
+	bool disk;		/* and not memory */
+	bool shared;		/* with a child, which has not read it */
+	bool zswap;		/* which forgets what it was asked for */
+};
+
+FIXTURE_VARIANT_ADD(lose_swapped, alone) { .disk = true };
+FIXTURE_VARIANT_ADD(lose_swapped, forked) { .shared = true };
+FIXTURE_VARIANT_ADD(lose_swapped, zswap) { .shared = true, .zswap = true };
+
+FIXTURE_SETUP(lose_swapped)
+{
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (variant->disk && !cdm_disk())
+		SKIP(return, "the machine has no disk: CDM_DISK is not set");
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
+	console_quiet();
+	catch_bus();
+	if (variant->zswap)
+		ASSERT_EQ(0, cdm_write(ZSWAP, "Y"));
+	ASSERT_EQ(0, variant->disk ? cdm_swap_to(cdm_disk(), 64) :
+				     cdm_swap_on(64));
+	self->addr = cdm_map(SIZE);
+	/* zswap does not take what it cannot compress. */
+	cdm_stamp(self->addr, SIZE, SEED);
+	ASSERT_EQ(0, cdm_pageout(self->addr, SIZE));
+	if (variant->shared)
+		ASSERT_EQ(0, heir_start(&self->child, self->addr, true));
+	cdm_fault_in(self->addr, SIZE);
+	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
+	cdm_stat_refresh();
+	ASSERT_EQ(PAGES, cdm_node_vmstat(self->dev, "nr_swapcached"));
+}
+
+FIXTURE_TEARDOWN(lose_swapped)
+{
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (variant->disk && cdm_disk())
+		swapoff(cdm_disk());
+	cdm_write(ZSWAP, "N");
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, self->fd, NULL, 0));
+}
+
+/* The others find neither what is lost nor something older. */
+TEST_F_TIMEOUT(lose_swapped, read_again, CDM_TIMEOUT)
+{
+	bool saved = !variant->zswap;
+	struct cdm_test_lose got;
+
 	ASSERT_EQ(0, lose(self->dev, &got));
-	EXPECT_EQ(PAGES, got.nr_lost);
+	EXPECT_EQ(saved ? PAGES : 0, got.nr_saved);
+	EXPECT_EQ(saved ? 0 : PAGES, got.nr_lost);
 	EXPECT_EQ(0, got.nr_left);
-	EXPECT_EQ(PAGES, poisoned(addr, SIZE));
-	munmap(addr, SIZE);
-	swapped = cdm_meminfo("SwapTotal") - cdm_meminfo("SwapFree");
-	EXPECT_GE(MIB / 1024, swapped);
+	EXPECT_EQ(saved ? 0 : PAGES, unreadable(self->addr, SIZE));
+	if (saved)
+		EXPECT_EQ(0, cdm_stamp_wrong(self->addr, SIZE, SEED));
+	if (variant->shared) {
+		cdm_say(&self->child, 0);
+		EXPECT_EQ(saved ? 0 : PAGES, cdm_hear(&self->child));
+	}
+	tenant_end(&self->child);
+	munmap(self->addr, SIZE);
+	/* Each CPU keeps some. */
+	EXPECT_GE(MIB / 1024,
+		  cdm_meminfo("SwapTotal") - cdm_meminfo("SwapFree"));
+}
+
+/* Of those who have an entry of swap none is left that has mapped the page. */
+TEST_F_TIMEOUT(lose_swapped, unmapped, CDM_TIMEOUT)
+{
+	bool saved = !variant->zswap;
+	struct cdm_test_lose got;
+
+	if (!variant->shared)
+		SKIP(return, "no such case: nobody is left");
+	munmap(self->addr, SIZE);
+	EXPECT_EQ(saved ? 0 : -EBUSY, lose(self->dev, &got));
+	EXPECT_EQ(saved ? PAGES : 0, got.nr_saved);
+	EXPECT_EQ(0, got.nr_lost);
+	EXPECT_EQ(saved ? 0 : PAGES, got.nr_left);
+	cdm_say(&self->child, 0);
+	EXPECT_EQ(saved ? 0 : PAGES, cdm_hear(&self->child));
+	tenant_end(&self->child);
+	if (!saved)
+		EXPECT_EQ(0, lose(self->dev, NULL));
+	EXPECT_TRUE(gone(self->dev));
 }
 
 /* Two that come and go, and touch what they have, while it is lost. */
