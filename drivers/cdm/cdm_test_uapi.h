@@ -165,6 +165,7 @@ struct cdm_test_events {
 	__u64 nr_failed;
 	__u64 nr_copied;	/* by the engine, */
 	__u64 nr_batches;	/* in so many calls */
+	__u64 nr_atomic;	/* out: calls of the engine that may not sleep */
 };
 
 /* The device has accessed the range @nr times. */

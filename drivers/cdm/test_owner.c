@@ -5,8 +5,11 @@
  */
 #include <linux/cdm-driver.h>
 #include <linux/completion.h>
+#include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -27,6 +30,7 @@ struct cdm_test_blocks {
 
 static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
 static atomic_long_t cdm_test_failed, cdm_test_copied, cdm_test_batches;
+static atomic_long_t cdm_test_atomic;
 static unsigned int cdm_test_engine;
 static unsigned long cdm_test_veto_start, cdm_test_veto_size;
 
@@ -82,12 +86,35 @@ static bool cdm_test_has_spot(const struct cdm_segment *segments,
 	return false;
 }
 
+/*
+ * Without the debugging of sleeps nobody knows who may. But one page cache is known
+ * to be migrated with a spin lock held.
+ */
+static bool cdm_test_is_atomic(const struct cdm_segment *segments,
+			       unsigned int nr)
+{
+	for (; nr--; segments++) {
+		struct folio *folio = pfn_folio(segments->from);
+		struct address_space *mapping = folio_mapping(folio);
+
+		if (!mapping || folio_test_swapcache(folio))
+			continue;
+		if (!spin_trylock(&mapping->i_private_lock))
+			return true;
+		spin_unlock(&mapping->i_private_lock);
+	}
+	return false;
+}
+
 static int cdm_test_copy(void *data, const struct cdm_segment *segments,
 			 unsigned int nr)
 {
 	unsigned long nr_pages = 0;
 	unsigned int i;
 
+	if (cdm_test_is_atomic(segments, nr))
+		atomic_long_inc(&cdm_test_atomic);
+	might_sleep();
 	switch (READ_ONCE(cdm_test_engine)) {
 	case CDM_TEST_ENGINE_WORKS:
 		cdm_test_copy_segments(segments, nr);
@@ -133,6 +160,7 @@ static long cdm_test_ioc_events(void __user *arg)
 	events.nr_failed = atomic_long_read(&cdm_test_failed);
 	events.nr_copied = atomic_long_read(&cdm_test_copied);
 	events.nr_batches = atomic_long_read(&cdm_test_batches);
+	events.nr_atomic = atomic_long_read(&cdm_test_atomic);
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
 }
 

@@ -116,6 +116,15 @@ int cdm_copy_by_engine(struct cdm_memory *mem,
 /* How many pages a CPU copies before others may run. */
 #define CDM_COPY_PAGES	32
 
+/*
+ * The page cache of block devices is migrated with a spin lock held, so that nobody
+ * uses the buffers of the folio meanwhile. Neither may the copy of it sleep then.
+ */
+static bool cdm_may_sleep(struct folio *folio)
+{
+	return !folio_test_private(folio);
+}
+
 /* As folio_mc_copy(), without the offer to reschedule at each page. */
 int cdm_copy_large(struct folio *dst, struct folio *src)
 {
@@ -124,7 +133,8 @@ int cdm_copy_large(struct folio *dst, struct folio *src)
 	for (i = 0; i < nr_pages; i++) {
 		if (copy_mc_highpage(folio_page(dst, i), folio_page(src, i)))
 			return -EHWPOISON;
-		if (i % CDM_COPY_PAGES == CDM_COPY_PAGES - 1)
+		if (i % CDM_COPY_PAGES == CDM_COPY_PAGES - 1 &&
+		    cdm_may_sleep(src))
 			cond_resched();
 	}
 	return 0;
@@ -144,7 +154,7 @@ int __cdm_copy_folio(struct folio *dst, struct folio *src)
 
 	cdm_sides_begin(&sides);
 	mem = cdm_engine(&sides, segment.from, segment.to);
-	if (cdm_engine_wants(mem, segment.nr_pages))
+	if (cdm_may_sleep(src) && cdm_engine_wants(mem, segment.nr_pages))
 		ret = cdm_copy_by_engine(mem, &segment, 1);
 	if (ret && ret != -EHWPOISON)
 		ret = cdm_copy_by_cpu(dst, src);

@@ -1356,6 +1356,34 @@ TEST_F_TIMEOUT(engine, meets_poison, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
 }
 
+/* Buffers of a disk are kept still by a spin lock, under which no engine sleeps. */
+TEST_F_TIMEOUT(owner, engine_is_not_asked_for_buffers, CDM_TIMEOUT)
+{
+	struct cdm_test_events was, is;
+	char *addr, *buf = cdm_map(SIZE);
+	int fd;
+
+	if (!cdm_disk())
+		SKIP(return, "the machine has no disk: CDM_DISK is not set");
+	fd = open(cdm_disk(), O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	cdm_fill(buf, SIZE, SEED);
+	ASSERT_EQ(SIZE, pwrite(fd, buf, SIZE, 0));
+	ASSERT_EQ(0, fsync(fd));
+	addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	cdm_fault_in(addr, SIZE);
+	was = events(CDM_TEST_ENGINE_WORKS);
+	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->ram));
+	is = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(0, is.nr_atomic - was.nr_atomic);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	munmap(addr, SIZE);
+	close(fd);
+}
+
 /* Touching what is lost */
 
 static sigjmp_buf bus_env;
