@@ -166,6 +166,7 @@ struct cdm_test_events {
 	__u64 nr_copied;	/* by the engine, */
 	__u64 nr_batches;	/* in so many calls */
 	__u64 nr_atomic;	/* out: calls of the engine that may not sleep */
+	__u64 held;		/* out: a process has its mmap lock by HOLD */
 };
 
 /* The device has accessed the range @nr times. */
@@ -223,5 +224,10 @@ struct cdm_test_veto {
 #define CDM_TEST_IOC_REPORT	_IOW('c', 21, struct cdm_test_report)
 /* Until the file is closed. */
 #define CDM_TEST_IOC_VETO	_IOW('c', 22, struct cdm_test_veto)
+/*
+ * Report accesses, and when balancing is about to move what they were to, take the
+ * mmap lock of the caller for writing. It is let go at the next signal.
+ */
+#define CDM_TEST_IOC_HOLD	_IOW('c', 23, struct cdm_test_report)
 
 #endif /* _CDM_TEST_UAPI_H */

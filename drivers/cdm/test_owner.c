@@ -9,10 +9,12 @@
 #include <linux/highmem.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/wait.h>
 
 #include "cdm_test_uapi.h"
 #include "test.h"
@@ -50,12 +52,29 @@ static void cdm_test_page_failed(void *data, unsigned long pfn)
 	atomic_long_inc(&cdm_test_failed);
 }
 
+/* The process that is to have its mmap lock when balancing comes, and how far it is. */
+static struct mm_struct *cdm_test_holder;
+static bool cdm_test_hold_asked, cdm_test_held;
+static DECLARE_WAIT_QUEUE_HEAD(cdm_test_hold_wait);
+
+/* Balancing goes on when the process has the lock. */
+static void cdm_test_meet_holder(struct mm_struct *mm)
+{
+	if (mm != READ_ONCE(cdm_test_holder))
+		return;
+	WRITE_ONCE(cdm_test_hold_asked, true);
+	wake_up_all(&cdm_test_hold_wait);
+	wait_event(cdm_test_hold_wait, READ_ONCE(cdm_test_held) ||
+		   mm != READ_ONCE(cdm_test_holder));
+}
+
 static bool cdm_test_may_balance(void *data, struct mm_struct *mm,
 				 unsigned long start, unsigned long size,
 				 bool to_device)
 {
 	unsigned long first = READ_ONCE(cdm_test_veto_start);
 
+	cdm_test_meet_holder(mm);
 	return start + size <= first ||
 	       start >= first + READ_ONCE(cdm_test_veto_size);
 }
@@ -161,6 +180,7 @@ static long cdm_test_ioc_events(void __user *arg)
 	events.nr_copied = atomic_long_read(&cdm_test_copied);
 	events.nr_batches = atomic_long_read(&cdm_test_batches);
 	events.nr_atomic = atomic_long_read(&cdm_test_atomic);
+	events.held = READ_ONCE(cdm_test_held);
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
 }
 
@@ -428,6 +448,44 @@ static long cdm_test_ioc_report(void __user *arg)
 				   ask.nr);
 }
 
+static int cdm_test_hold_lock(void)
+{
+	struct mm_struct *mm = current->mm;
+	int ret;
+
+	ret = wait_event_interruptible(cdm_test_hold_wait,
+				       READ_ONCE(cdm_test_hold_asked));
+	if (ret)
+		return ret;
+	mmap_write_lock(mm);
+	WRITE_ONCE(cdm_test_held, true);
+	wake_up_all(&cdm_test_hold_wait);
+	ret = wait_event_interruptible(cdm_test_hold_wait, false);
+	mmap_write_unlock(mm);
+	return ret;
+}
+
+static long cdm_test_ioc_hold_mmap(void __user *arg)
+{
+	struct cdm_test_report ask;
+	int ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	if (cmpxchg(&cdm_test_holder, NULL, current->mm))
+		return -EBUSY;
+	ret = cdm_report_accesses(ask.nid, current->mm, ask.addr, ask.size,
+				  ask.nr);
+	if (!ret)
+		ret = cdm_test_hold_lock();
+	WRITE_ONCE(cdm_test_hold_asked, false);
+	WRITE_ONCE(cdm_test_held, false);
+	WRITE_ONCE(cdm_test_holder, NULL);
+	wake_up_all(&cdm_test_hold_wait);
+	/* What balancing has done is done: do not report it again. */
+	return ret == -ERESTARTSYS ? -EINTR : ret;
+}
+
 static long cdm_test_ioc_veto(struct cdm_test_file *priv, void __user *arg)
 {
 	struct cdm_test_veto veto;
@@ -462,6 +520,8 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 		return cdm_test_ioc_report(user);
 	case CDM_TEST_IOC_VETO:
 		return cdm_test_ioc_veto(priv, user);
+	case CDM_TEST_IOC_HOLD:
+		return cdm_test_ioc_hold_mmap(user);
 	default:
 		return -ENOTTY;
 	}

@@ -82,7 +82,8 @@ struct cdm_segment {
  *	for on its own, and one for which that is the answer again stays where
  *	it is. May sleep, but the folios are locked, and the mmap lock of a
  *	process may be held for reading: it must not wait for folio locks, for
- *	anybody who takes an mmap lock, or for allocations that do I/O.
+ *	anybody who takes an mmap lock, or for allocations that do I/O. Not called
+ *	for page cache with buffers, which is migrated under a spin lock.
  * @copy_min: the least that is worth @copy, in bytes of all segments
  * @may_balance: may NUMA balancing move this part of @mm to the device, or if not
  *	@to_device, away from it? Without it, yes. For an owner that wants to have a

@@ -33,16 +33,19 @@ static void cdm_visit_used(struct folio *folio, unsigned int nr_pages,
 
 /*
  * A batch, which the device has accessed @nr times. Returns how many of its pages
- * are there.
+ * are there, or -EINTR.
  */
-static unsigned int cdm_report_batch(int nid, struct mm_struct *mm,
-				     unsigned long start, unsigned int nr_pages,
-				     unsigned long nr, int *status)
+static int cdm_report_batch(int nid, struct mm_struct *mm, unsigned long start,
+			    unsigned int nr_pages, unsigned long nr,
+			    int *status)
 {
 	struct folio *last = NULL;
-	unsigned int i, nr_used = 0;
+	unsigned int i;
+	int ret, nr_used = 0;
 
-	cdm_walk(mm, start, nr_pages, status, cdm_visit_used, &last);
+	ret = cdm_walk(mm, start, nr_pages, status, cdm_visit_used, &last);
+	if (ret)
+		return ret;
 	for (i = 0; i < nr_pages; i++)
 		nr_used += status[i] >= 0;
 	cdm_report_device(nid, mm, start, nr_pages, nr, status);
@@ -68,7 +71,8 @@ static unsigned int cdm_report_batch(int nid, struct mm_struct *mm,
  * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
  * the caller must not hold it. Moves nothing itself.
  * Return: 0; %-EINVAL for a range that is not page aligned or not user memory;
- * %-ENODEV if @nid is no device node; or %-ENOMEM.
+ * %-ENODEV if @nid is no device node; %-ENOMEM; or %-EINTR if the caller is being
+ * killed, with part of it reported.
  */
 int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 			unsigned long size, unsigned long nr)
@@ -88,13 +92,16 @@ int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 		return -ENOMEM;
 	for (addr = start; addr < end; addr += nr_pages * PAGE_SIZE) {
 		nr_pages = cdm_batch_pages(addr, (end - addr) / PAGE_SIZE);
-		nr_used += cdm_report_batch(nid, mm, addr, nr_pages,
-					    mul_u64_u64_div_u64(nr, nr_pages * PAGE_SIZE, size),
-					    status);
+		ret = cdm_report_batch(nid, mm, addr, nr_pages,
+				       mul_u64_u64_div_u64(nr, nr_pages * PAGE_SIZE, size),
+				       status);
+		if (ret < 0)
+			break;
+		nr_used += ret;
 		cond_resched();
 	}
 	kfree(status);
 	trace_cdm_access(start, size / PAGE_SIZE, nr, nr_used);
-	return 0;
+	return min(ret, 0);
 }
 EXPORT_SYMBOL_GPL(cdm_report_accesses);

@@ -42,6 +42,7 @@ struct cdm_turn {
 	struct cdm_scratch scratch;
 	unsigned int nr_moves[2];	/* that are left, by enum cdm_side */
 	unsigned int nr_hints;		/* the same */
+	bool drained;			/* the batches of all CPUs */
 };
 
 /* A record at hand; itself it may be dropped any time. */
@@ -51,6 +52,7 @@ struct cdm_case {
 	unsigned long start;
 	int home;			/* where it goes in RAM, and nowhere else */
 	bool full;			/* but there is no room there */
+	bool busy;			/* it has its mmap lock now */
 	bool whole;
 	s64 use;			/* of what wants to go to the device */
 	DECLARE_BITMAP(resident, CDM_NR_GROUPS);
@@ -236,7 +238,8 @@ static void cdm_case_find_home(struct cdm_case *c)
 
 /*
  * Look at where it is, and what speaks against moving it. Returns false if what is
- * recorded is not what is there: then it is put right, and judged the next time.
+ * recorded is not what is there: then it is put right, and judged the next time; or
+ * if the process is busy.
  */
 static bool cdm_case_survey(struct cdm_case *c)
 {
@@ -247,9 +250,12 @@ static bool cdm_case_survey(struct cdm_case *c)
 	unsigned int group;
 
 	cdm_case_find_home(c);
-	cdm_walk(c->mm, c->start, CDM_RECORD_SIZE / PAGE_SIZE, status,
-		 cdm_visit_survey, &survey);
-	mmap_read_lock(c->mm);
+	if (cdm_mmap_lock(c->mm, true)) {
+		c->busy = true;
+		return false;
+	}
+	cdm_walk_locked(c->mm, c->start, CDM_RECORD_SIZE / PAGE_SIZE, status,
+			cdm_visit_survey, &survey);
 	for (group = 0; group < CDM_NR_GROUPS; group++) {
 		cdm_group_see(c->resident, c->strays, group,
 			      status + group * CDM_GROUP_PAGES, CDM_GROUP_PAGES,
@@ -326,9 +332,10 @@ static void cdm_case_move(struct cdm_case *c, unsigned int first,
 	int *status = c->turn->scratch.status;
 	int nid = c->turn->book->nid;
 	nodemask_t ram = nodemask_of_node(c->home);
-	const struct cdm_move move = {
+	struct cdm_move move = {
 		.mm = c->mm,
 		.nowait = true,
+		.drained = c->turn->drained,
 		.from = side == CDM_ON_DEVICE ? NUMA_NO_NODE : nid,
 		.nid = side == CDM_ON_DEVICE ? nid : NUMA_NO_NODE,
 		.ram = side == CDM_ON_DEVICE ? NULL : &ram,
@@ -338,8 +345,12 @@ static void cdm_case_move(struct cdm_case *c, unsigned int first,
 	unsigned int group;
 
 	lru_add_drain();
-	cdm_migrate_batch(&move, c->start + first * CDM_GROUP_SIZE,
-			  (end - first) * CDM_GROUP_PAGES, &c->turn->scratch);
+	c->busy = cdm_migrate_batch(&move, c->start + first * CDM_GROUP_SIZE,
+				    (end - first) * CDM_GROUP_PAGES,
+				    &c->turn->scratch) < 0;
+	c->turn->drained = move.drained;
+	if (c->busy)
+		return;
 	for (group = first; group < end; group++) {
 		bool moved = cdm_has_moved(status, move.nid);
 
@@ -416,8 +427,12 @@ static void cdm_case_move_all(struct cdm_case *c, enum cdm_side side,
 		cdm_case_refuse(c, side, CDM_STAY_RATE);
 		return;
 	}
-	for_each_set_bitrange(first, end, c->wants[side], CDM_NR_GROUPS)
+	for_each_set_bitrange(first, end, c->wants[side], CDM_NR_GROUPS) {
 		cdm_case_move(c, first, end, side, verdict);
+		if (c->busy)
+			break;
+		bitmap_clear(c->wants[side], first, end - first);
+	}
 }
 
 static bool cdm_has_room(const struct cdm_book *book, unsigned long nr_pages)
@@ -493,9 +508,11 @@ static bool cdm_make_way(const struct cdm_case *newcomer)
 		return true;
 
 	c.whole = cdm_case_survey(&c) ? c.whole : !c.whole;
-	bitmap_copy(c.wants[CDM_IN_RAM], c.resident, CDM_NR_GROUPS);
-	cdm_case_narrow(&c, CDM_IN_RAM);
-	cdm_case_move_all(&c, CDM_IN_RAM, CDM_GO_ROOM);
+	if (!c.busy) {
+		bitmap_copy(c.wants[CDM_IN_RAM], c.resident, CDM_NR_GROUPS);
+		cdm_case_narrow(&c, CDM_IN_RAM);
+		cdm_case_move_all(&c, CDM_IN_RAM, CDM_GO_ROOM);
+	}
 	cdm_case_close(&c);
 	return true;
 }
@@ -523,6 +540,8 @@ static void cdm_case_place(struct cdm_case *c)
 	cdm_case_narrow(c, CDM_IN_RAM);
 	cdm_case_narrow(c, CDM_ON_DEVICE);
 	cdm_case_move_all(c, CDM_IN_RAM, CDM_GO_RAM);
+	if (c->busy)
+		return;
 
 	nr = bitmap_weight(c->wants[CDM_ON_DEVICE], CDM_NR_GROUPS);
 	if (nr && !cdm_find_room(c, nr * CDM_GROUP_PAGES))
@@ -586,6 +605,32 @@ static void cdm_case_hint(struct cdm_case *c)
 		cdm_case_survey(c);
 }
 
+/* In so many turns a process that is busy with its mappings is looked at again. */
+#define CDM_BUSY_TURNS	10
+
+/* Come back to a busy process, but not for ever: then there have to be other news. */
+static void cdm_case_retry(struct cdm_case *c)
+{
+	struct cdm_book *book = c->turn->book;
+	struct cdm_record *record;
+	bool again = false;
+
+	spin_lock(&book->lock);
+	record = cdm_record_find(book, c->mm, c->start);
+	if (record) {
+		again = record->nr_busy++ < CDM_BUSY_TURNS;
+		if (!again)
+			record->nr_busy = 0;
+		else if (list_empty(&record->news))
+			list_add_tail(&record->news, &book->news);
+	}
+	spin_unlock(&book->lock);
+	if (again)
+		return;
+	cdm_case_refuse(c, CDM_IN_RAM, CDM_STAY_BUSY);
+	cdm_case_refuse(c, CDM_ON_DEVICE, CDM_STAY_BUSY);
+}
+
 static void cdm_balance_case(struct cdm_case *c)
 {
 	if (!cdm_balancing())
@@ -594,7 +639,10 @@ static void cdm_balance_case(struct cdm_case *c)
 	     !bitmap_empty(c->wants[CDM_ON_DEVICE], CDM_NR_GROUPS)) &&
 	    cdm_case_survey(c))
 		cdm_case_place(c);
-	cdm_case_hint(c);
+	if (c->busy)
+		cdm_case_retry(c);
+	else
+		cdm_case_hint(c);
 }
 
 /* The next record with news; the process of one that has none may be gone. */

@@ -10,6 +10,7 @@
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/migrate_mode.h>
+#include <linux/mmap_lock.h>
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
 #include <linux/range.h>
@@ -113,7 +114,8 @@ bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
  */
 struct cdm_move {
 	struct mm_struct *mm;
-	bool nowait;		/* do not reclaim for the sake of it */
+	bool nowait;		/* neither for reclaim nor for the process */
+	bool drained;		/* the batches of all CPUs, for this call */
 	int from;
 	int nid;
 	nodemask_t *ram;
@@ -127,8 +129,11 @@ typedef void (*cdm_visit_fn)(struct folio *folio, unsigned int nr_pages,
 			     int *status, void *data);
 
 /* migrate.c */
-void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
-	      int *status, cdm_visit_fn visit, void *data);
+void cdm_walk_locked(struct mm_struct *mm, unsigned long start,
+		     unsigned int nr_pages, int *status, cdm_visit_fn visit,
+		     void *data);
+int cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
+	     int *status, cdm_visit_fn visit, void *data);
 int cdm_check_range(const struct mm_struct *mm, unsigned long start,
 		    unsigned long size);
 int cdm_migrate_folios(struct list_head *folios, const struct cdm_move *move,
@@ -209,9 +214,20 @@ static inline unsigned int cdm_batch_pages(unsigned long addr,
 int cdm_home(int nid, const nodemask_t *ram);
 nodemask_t *cdm_process_ram(struct mm_struct *mm, nodemask_t *ram);
 bool cdm_may_target(struct mm_struct *mm, int nid);
-unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
-			       unsigned int nr_pages,
-			       const struct cdm_scratch *scratch);
+int cdm_migrate_batch(struct cdm_move *move, unsigned long start,
+		      unsigned int nr_pages, const struct cdm_scratch *scratch);
+
+/*
+ * A process may keep its mmap lock for as long as somebody makes it wait, a file
+ * server for example. A worker, which serves others too, does not wait for it,
+ * and who does can be killed. Returns 0, -EAGAIN or -EINTR.
+ */
+static inline int cdm_mmap_lock(struct mm_struct *mm, bool nowait)
+{
+	if (nowait)
+		return mmap_read_trylock(mm) ? 0 : -EAGAIN;
+	return mmap_read_lock_killable(mm);
+}
 
 /* range.c */
 bool cdm_vma_is_simple(struct vm_area_struct *vma);
@@ -219,9 +235,8 @@ unsigned int cdm_move_table(const struct cdm_move *move,
 			    struct vm_area_struct *vma, pmd_t *pmd,
 			    unsigned long start, unsigned long end,
 			    const struct cdm_scratch *scratch, int *status);
-unsigned int cdm_move_simple(const struct cdm_move *move, unsigned long start,
-			     unsigned int nr_pages,
-			     const struct cdm_scratch *scratch);
+int cdm_move_simple(const struct cdm_move *move, unsigned long start,
+		    unsigned int nr_pages, const struct cdm_scratch *scratch);
 unsigned int cdm_move_simple_locked(const struct cdm_move *move,
 				    unsigned long start, unsigned int nr_pages,
 				    const struct cdm_scratch *scratch);

@@ -113,8 +113,9 @@ int cdm_migrate_folios(struct list_head *folios, const struct cdm_move *move,
 
 	targets.blocks.wanted = cdm_count_small(folios);
 	ret = migrate_pages(folios, cdm_alloc_target, NULL,
-			    (unsigned long)&targets, MIGRATE_SYNC, move->reason,
-			    nr_moved);
+			    (unsigned long)&targets,
+			    move->nowait ? MIGRATE_ASYNC : MIGRATE_SYNC,
+			    move->reason, nr_moved);
 	cdm_blocks_end(&targets.blocks);
 	if (ret)
 		putback_movable_pages(folios);
@@ -204,14 +205,15 @@ static unsigned int cdm_walk_pmd(struct vm_area_struct *vma, unsigned long addr,
  * why: -EFAULT for no or unmigratable mapping and the zero page, -ENOENT for
  * nothing present.
  */
-void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
-	      int *status, cdm_visit_fn visit, void *data)
+void cdm_walk_locked(struct mm_struct *mm, unsigned long start,
+		     unsigned int nr_pages, int *status, cdm_visit_fn visit,
+		     void *data)
 {
 	unsigned long addr = start, end = start + nr_pages * PAGE_SIZE;
 	struct vm_area_struct *vma = NULL;
 	unsigned int nr;
 
-	mmap_read_lock(mm);
+	mmap_assert_locked(mm);
 	for (; addr < end; addr += nr * PAGE_SIZE, status += nr) {
 		nr = 1;
 		*status = -EFAULT;
@@ -223,7 +225,20 @@ void cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
 		     PAGE_SIZE;
 		nr = cdm_walk_pmd(vma, addr, nr, status, visit, data);
 	}
+}
+
+/* The same, or -EINTR. */
+int cdm_walk(struct mm_struct *mm, unsigned long start, unsigned int nr_pages,
+	     int *status, cdm_visit_fn visit, void *data)
+{
+	int ret;
+
+	ret = mmap_read_lock_killable(mm);
+	if (ret)
+		return ret;
+	cdm_walk_locked(mm, start, nr_pages, status, visit, data);
 	mmap_read_unlock(mm);
+	return 0;
 }
 
 static void cdm_visit_nid(struct folio *folio, unsigned int nr_pages,
@@ -292,45 +307,57 @@ static void cdm_visit_result(struct folio *folio, unsigned int nr_pages,
 		*status = collect->error == -ENOMEM ? -ENOMEM : -EBUSY;
 }
 
-static void cdm_collect(struct mm_struct *mm, unsigned long start,
-			unsigned int nr_pages, int *status, cdm_visit_fn visit,
-			struct cdm_collect *collect)
+static int cdm_collect(const struct cdm_move *move, unsigned long start,
+		       unsigned int nr_pages, int *status, cdm_visit_fn visit,
+		       struct cdm_collect *collect)
 {
+	int ret;
+
+	ret = cdm_mmap_lock(move->mm, move->nowait);
+	if (ret)
+		return ret;
 	collect->last = NULL;
 	collect->nr_missed = 0;
 	collect->nr_left = 0;
-	cdm_walk(mm, start, nr_pages, status, visit, collect);
+	cdm_walk_locked(move->mm, start, nr_pages, status, visit, collect);
+	mmap_read_unlock(move->mm);
+	return 0;
 }
 
 /*
- * Whatever there is, by the reverse map. Sets @status and how many pages have moved
- * and are left, and returns an errno. Where all that was found has moved to the node
- * that was asked for, there is no need to look again.
+ * Whatever there is, by the reverse map. Sets @status and how many pages have moved,
+ * and returns how many are left, or -EAGAIN or -EINTR without the mmap lock. Where
+ * all that was found has moved to the node that was asked for, there is no need to
+ * look again.
  */
-static int cdm_migrate_any(const struct cdm_move *move, unsigned long start,
+static int cdm_migrate_any(struct cdm_move *move, unsigned long start,
 			   unsigned int nr_pages, int *status,
-			   unsigned int *nr_moved, unsigned int *nr_left)
+			   unsigned int *nr_moved, int *error)
 {
 	struct cdm_collect collect = {
 		.folios = LIST_HEAD_INIT(collect.folios),
 		.from = move->from,
 		.nid = move->nid,
 	};
-	struct mm_struct *mm = move->mm;
+	int ret;
 
-	cdm_collect(mm, start, nr_pages, status, cdm_visit_collect, &collect);
-	if (collect.nr_missed) {
+	ret = cdm_collect(move, start, nr_pages, status, cdm_visit_collect,
+			  &collect);
+	if (!ret && collect.nr_missed && !move->drained) {
 		/* Not yet on the LRU, but in the batch of some CPU? */
 		lru_add_drain_all();
-		cdm_collect(mm, start, nr_pages, status, cdm_visit_collect,
-			    &collect);
+		move->drained = true;
+		ret = cdm_collect(move, start, nr_pages, status,
+				  cdm_visit_collect, &collect);
 	}
+	/* What has been isolated moves, whatever happens. */
 	collect.error = cdm_migrate_folios(&collect.folios, move, nr_moved);
-	if (collect.error || collect.nr_missed || move->nid == NUMA_NO_NODE)
-		cdm_collect(mm, start, nr_pages, status, cdm_visit_result,
-			    &collect);
-	*nr_left = collect.nr_left;
-	return collect.error;
+	*error = collect.error;
+	if (!ret && (collect.error || collect.nr_missed ||
+		     move->nid == NUMA_NO_NODE))
+		ret = cdm_collect(move, start, nr_pages, status,
+				  cdm_visit_result, &collect);
+	return ret ?: (int)collect.nr_left;
 }
 
 /* Has anything been left to the general way? */
@@ -360,26 +387,28 @@ static unsigned int cdm_count_left(const int *status, unsigned int nr_pages)
 
 /*
  * Migrate up to CDM_BATCH pages and set their status. Returns how many present
- * pages are not where they should be.
+ * pages are not where they should be. Or -EINTR, or where the process was not
+ * waited for -EAGAIN: then some may have moved all the same.
  */
-unsigned int cdm_migrate_batch(const struct cdm_move *move, unsigned long start,
-			       unsigned int nr_pages,
-			       const struct cdm_scratch *scratch)
+int cdm_migrate_batch(struct cdm_move *move, unsigned long start,
+		      unsigned int nr_pages, const struct cdm_scratch *scratch)
 {
-	unsigned int nr_simple, nr_moved = 0, nr_left = 0;
-	int ret = 0;
+	int nr_simple, nr_left = 0, error = 0;
+	unsigned int nr_moved = 0;
 
 	nr_simple = cdm_move_simple(move, start, nr_pages, scratch);
+	if (nr_simple < 0)
+		return nr_simple;
 	if (nr_simple < nr_pages) {
 		if (cdm_is_undecided(scratch->status, nr_pages))
-			ret = cdm_migrate_any(move, start, nr_pages,
-					      scratch->status, &nr_moved,
-					      &nr_left);
+			nr_left = cdm_migrate_any(move, start, nr_pages,
+						  scratch->status, &nr_moved,
+						  &error);
 		else
 			nr_left = cdm_count_left(scratch->status, nr_pages);
 	}
 	trace_cdm_migrate(start, nr_pages, move->nid, nr_simple + nr_moved,
-			  nr_left, ret);
+			  max(nr_left, 0), error);
 	return nr_left;
 }
 
@@ -478,7 +507,10 @@ static int cdm_migrate_batches(const struct cdm_migration *migration,
 			return ret;
 		if (move.nid == NUMA_NO_NODE)
 			move.ram = cdm_process_ram(move.mm, &ram);
-		nr_left += cdm_migrate_batch(&move, addr, nr, scratch);
+		ret = cdm_migrate_batch(&move, addr, nr, scratch);
+		if (ret < 0)
+			return ret;
+		nr_left += ret;
 		if (migration->status)
 			memcpy(migration->status + done, scratch->status,
 			       nr * sizeof(*scratch->status));
@@ -553,7 +585,8 @@ static int cdm_migrate(const struct cdm_migration *migration)
  * Moves anonymous, shmem and mapped file folios, private and shared ones, but for
  * shared page cache to a device. What is not present is not faulted in. Folios
  * that cannot be moved stay where they are, fully usable, and do not keep the
- * others from moving. A fatal signal ends the call between two batches.
+ * others from moving. A fatal signal ends the call between two batches, or while
+ * it waits for the mmap lock.
  *
  * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
  * the caller must not hold it, nor any folio lock.
@@ -634,8 +667,8 @@ EXPORT_SYMBOL_GPL(cdm_migrate_cancel);
  *	cdm_migrate_range()
  *
  * Context: process context, may sleep. Takes the mmap lock for reading.
- * Return: 0 or %-EINVAL for a range that is not page aligned or not user
- * memory.
+ * Return: 0; %-EINVAL for a range that is not page aligned or not user memory; or
+ * %-EINTR if the caller is being killed.
  */
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes)
@@ -648,9 +681,11 @@ int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		return ret;
 
 	for (done = 0; done < nr_pages; done += CDM_BATCH) {
-		cdm_walk(mm, start + (done << PAGE_SHIFT),
-			 min(nr_pages - done, CDM_BATCH), nodes + done,
-			 cdm_visit_nid, NULL);
+		ret = cdm_walk(mm, start + (done << PAGE_SHIFT),
+			       min(nr_pages - done, CDM_BATCH), nodes + done,
+			       cdm_visit_nid, NULL);
+		if (ret)
+			return ret;
 		cond_resched();
 	}
 	return 0;

@@ -1079,16 +1079,18 @@ unsigned int cdm_move_simple_locked(const struct cdm_move *move,
 	return nr_moved;
 }
 
-unsigned int cdm_move_simple(const struct cdm_move *move, unsigned long start,
-			     unsigned int nr_pages,
-			     const struct cdm_scratch *scratch)
+/* The same, or -EAGAIN or -EINTR without the mmap lock. */
+int cdm_move_simple(const struct cdm_move *move, unsigned long start,
+		    unsigned int nr_pages, const struct cdm_scratch *scratch)
 {
-	unsigned int nr_moved;
+	int ret;
 
-	mmap_read_lock(move->mm);
-	nr_moved = cdm_move_simple_locked(move, start, nr_pages, scratch);
+	ret = cdm_mmap_lock(move->mm, move->nowait);
+	if (ret)
+		return ret;
+	ret = cdm_move_simple_locked(move, start, nr_pages, scratch);
 	mmap_read_unlock(move->mm);
-	return nr_moved;
+	return ret;
 }
 
 int cdm_scratch_alloc(struct cdm_scratch *scratch)

@@ -32,9 +32,12 @@ static void cdm_run_move(struct cdm_run *run)
 {
 	while (run->nr_pages && !fatal_signal_pending(current)) {
 		unsigned int nr = cdm_batch_pages(run->start, run->nr_pages);
+		int nr_moved = cdm_move_simple(&run->move, run->start, nr,
+					       &run->scratch);
 
-		run->nr_moved += cdm_move_simple(&run->move, run->start, nr,
-						 &run->scratch);
+		if (nr_moved < 0)
+			break;
+		run->nr_moved += nr_moved;
 		run->start += nr * PAGE_SIZE;
 		run->nr_pages -= nr;
 		cond_resched();
@@ -170,7 +173,8 @@ void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
 	if (cdm_scratch_alloc(&sweep.scratch))
 		return;
 	do {
-		mmap_read_lock(mm);
+		if (mmap_read_lock_killable(mm))
+			break;
 		more = walk_page_range(mm, sweep.next, mm->task_size,
 				       &cdm_sweep_ops, &sweep);
 		mmap_read_unlock(mm);

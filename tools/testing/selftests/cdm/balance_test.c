@@ -505,6 +505,61 @@ TEST_F_TIMEOUT(balance, the_owner_may_refuse, CDM_TIMEOUT)
 	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
 }
 
+static void on_signal(int sig)
+{
+}
+
+/* Has its mmap lock when balancing comes, until there is a signal. */
+static int holder_fn(struct cdm_child *me, void *arg)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	char *addr = map_filled(SIZE);
+	struct cdm_test_report report = {
+		.addr = (uintptr_t)addr,
+		.size = SIZE,
+		.nr = SIZE / LINE * 8,
+		.nid = *(int *)arg,
+	};
+
+	sigaction(SIGUSR1, &sa, NULL);
+	cdm_say(me, cdm_ioctl(CDM_TEST_IOC_HOLD, &report));
+	cdm_say(me, use_until(report.nid, addr, SIZE, PAGES));
+	cdm_hear(me);
+	return 0;
+}
+
+static bool somebody_holds(void)
+{
+	for (long ms = 0; ms < WAIT_MS; ms += 10) {
+		struct cdm_test_events events = {};
+
+		if (!cdm_ioctl(CDM_TEST_IOC_EVENTS, &events) && events.held)
+			return true;
+		sleep_ms(10);
+	}
+	return false;
+}
+
+/* A process that does not let go of its mmap lock makes nobody else wait. */
+TEST_F_TIMEOUT(balance, busy_process_delays_nobody, CDM_TIMEOUT)
+{
+	long busy = cdm_vmstat("cdm_kept_busy");
+	struct cdm_child child;
+	char *addr;
+
+	ASSERT_EQ(0, cdm_start(&child, holder_fn, &self->dev));
+	EXPECT_TRUE(somebody_holds());
+	addr = map_filled(SIZE);	/* nothing that the child has, too */
+	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
+	/* It is asked again for a while, and then no more. */
+	EXPECT_TRUE(counted("cdm_kept_busy", busy + 1));
+	kill(child.pid, SIGUSR1);
+	EXPECT_EQ(-EINTR, cdm_hear(&child));
+	EXPECT_EQ(true, cdm_hear(&child));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	cdm_kill(&child);
+}
+
 TEST_F_TIMEOUT(balance, shared_memory, CDM_TIMEOUT)
 {
 	char *addr = cdm_map_shared(SIZE);
