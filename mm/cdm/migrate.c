@@ -360,11 +360,20 @@ static int cdm_migrate_any(struct cdm_move *move, unsigned long start,
 	return ret ?: (int)collect.nr_left;
 }
 
-/* Has anything been left to the general way? */
-static bool cdm_is_undecided(const int *status, unsigned int nr_pages)
+/* RAM can be reclaimed, but not by the fast way. */
+static bool cdm_may_reclaim(const struct cdm_move *move)
 {
-	while (nr_pages--) {
-		if (*status++ == -EAGAIN)
+	return !move->nowait &&
+	       (move->nid == NUMA_NO_NODE || !cdm_node(move->nid));
+}
+
+/* Has anything been left to the general way? */
+static bool cdm_is_undecided(const struct cdm_move *move, const int *status,
+			     unsigned int nr_pages)
+{
+	for (; nr_pages--; status++) {
+		if (*status == -EAGAIN ||
+		    (*status == -ENOMEM && cdm_may_reclaim(move)))
 			return true;
 	}
 	return false;
@@ -400,7 +409,7 @@ int cdm_migrate_batch(struct cdm_move *move, unsigned long start,
 	if (nr_simple < 0)
 		return nr_simple;
 	if (nr_simple < nr_pages) {
-		if (cdm_is_undecided(scratch->status, nr_pages))
+		if (cdm_is_undecided(move, scratch->status, nr_pages))
 			nr_left = cdm_migrate_any(move, start, nr_pages,
 						  scratch->status, &nr_moved,
 						  &error);

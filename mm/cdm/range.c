@@ -307,6 +307,7 @@ static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
 static void cdm_range_isolate(struct cdm_range *range, int *status)
 {
 	unsigned int i, nr, end = (range->end - range->start) / PAGE_SIZE;
+	unsigned int nr_idle = 0, nr_slots;
 	struct cdm_lru lru = { };
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
@@ -315,8 +316,14 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
 				    range->start, &ptl);
 	if (!table)
 		return;
-	for (i = 0; i < end; i += nr)
+	for (i = 0; i < end; i += nr) {
+		nr_slots = range->nr;
 		status[i] = cdm_isolate_at(range, i, table + i, &lru, &nr);
+		nr_idle = range->nr == nr_slots ? nr_idle + 1 : 0;
+		/* Interrupts are not disabled for what does not come along. */
+		if (nr_idle == SWAP_CLUSTER_MAX)
+			cdm_lru_unlock(&lru);
+	}
 	cdm_lru_unlock(&lru);
 	pte_unmap_unlock(table, ptl);
 	if (range->nr)
@@ -326,13 +333,18 @@ static void cdm_range_isolate(struct cdm_range *range, int *status)
 
 /* Step 2: memory for them. */
 
-/* Returns whether there is memory for any. */
+/*
+ * Returns whether there is memory for any. The mmap lock is no place for reclaim,
+ * with so many folios isolated: who may do that does it in migrate_pages().
+ */
 static bool cdm_range_alloc(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);
 	struct cdm_blocks blocks = cdm_move_blocks(range->move, range->to);
 	bool found = false;
 
+	mmap_assert_locked(range->vma->vm_mm);
+	blocks.nowait = true;
 	for (slot = range->slots; slot < end; slot++) {
 		if (slot->nr_pages == 1) {
 			blocks.wanted++;
@@ -506,6 +518,23 @@ static bool cdm_unmap_one(struct cdm_range *range, struct cdm_slot *slot,
 	return cdm_unmap_folio(range, slot, ptep, tally, slot->nr_pages);
 }
 
+/* A notice of what there is memory for, from the first page to the last. */
+static void cdm_range_notice(const struct cdm_range *range,
+			     struct mmu_notifier_range *notice)
+{
+	const struct cdm_slot *first = range->slots;
+	const struct cdm_slot *last = cdm_slots_end(range) - 1;
+
+	while (!first->dst)
+		first++;
+	while (!last->dst)
+		last--;
+	mmu_notifier_range_init(notice, MMU_NOTIFY_CLEAR, 0,
+				range->vma->vm_mm, cdm_slot_addr(range, first),
+				cdm_slot_addr(range, last) +
+				last->nr_pages * PAGE_SIZE);
+}
+
 static void cdm_range_unmap(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);
@@ -517,8 +546,7 @@ static void cdm_range_unmap(struct cdm_range *range)
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *table;
 
-	mmu_notifier_range_init(&notice, MMU_NOTIFY_CLEAR, 0, mm, range->start,
-				range->end);
+	cdm_range_notice(range, &notice);
 	mmu_notifier_invalidate_range_start(&notice);
 	table = pte_offset_map_lock(mm, range->pmd, range->start, &ptl);
 	if (table) {
@@ -530,7 +558,7 @@ static void cdm_range_unmap(struct cdm_range *range)
 			unmapped |= slot->unmapped;
 		}
 		if (unmapped)
-			flush_tlb_range(vma, range->start, range->end);
+			flush_tlb_range(vma, notice.start, notice.end);
 		pte_unmap_unlock(table, ptl);
 		cdm_tell_tally(&tally);
 	}
