@@ -110,8 +110,8 @@ struct cdm_ops {
  * @nr: the number of blocks
  * @pages: out: the blocks, in an array with @nr entries
  * @deadline_ms: milliseconds the tenants are given to leave
- * @progress: NULL, or called before each pageblock that is to be evicted; false
- *	cancels the recall
+ * @progress: NULL, or called before each pageblock that is to be evicted, and each
+ *	time that all have been asked and nobody could go; false cancels the recall
  * @nr_recalled: out: blocks that @pages holds; they are the owner's, whatever
  *	cdm_recall() returns
  * @nr_evicted: out: pages that were migrated to RAM

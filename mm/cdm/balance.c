@@ -733,7 +733,7 @@ void cdm_balance_work(struct work_struct *work)
 	};
 	struct cdm_case c;
 
-	if (!cdm_scratch_alloc(&turn.scratch)) {
+	if (!cdm_scratch_alloc(&turn.scratch, GFP_KERNEL)) {
 		/* What comes in meanwhile is for the next turn. */
 		INIT_LIST_HEAD(&turn.news);
 		spin_lock(&book->lock);

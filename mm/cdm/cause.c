@@ -18,6 +18,7 @@
 #include <linux/notifier.h>
 #include <linux/range.h>
 #include <linux/rculist.h>
+#include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
@@ -205,7 +206,7 @@ void cdm_cool(const struct cdm_memory *mem, unsigned long deadline)
 		if (i % SZ_64K)
 			continue;
 		cond_resched();
-		if (time_after_eq(jiffies, deadline))
+		if (signal_pending(current) || time_after_eq(jiffies, deadline))
 			return;
 	}
 }

@@ -367,6 +367,7 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	mem->owner = get_device(owner);
 	mem->ops = ops;
 	mem->data = data;
+	mutex_init(&mem->reserve_lock);
 
 	mutex_lock(&cdm_lock);
 	ret = cdm_register(mem, flags);

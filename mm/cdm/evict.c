@@ -164,33 +164,45 @@ static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 #define CDM_FRUITLESS	4
 
 /*
- * Evict what is simple of [@pfn, @end_pfn) without the reverse map, if there is
+ * Evict what is simple of [@pfn, @end_pfn) without the reverse map, if @scratch has
  * memory for doing so. Returns how many pages have moved.
  */
 static unsigned long cdm_evict_simple(unsigned long pfn, unsigned long end_pfn,
-				      enum migrate_reason reason)
+				      enum migrate_reason reason,
+				      const struct cdm_scratch *scratch)
 {
 	unsigned int nr, nr_fruitless = 0;
 	unsigned long first = pfn, nr_moved = 0;
-	struct cdm_scratch scratch;
 	struct folio *folio;
 
-	if (cdm_scratch_alloc(&scratch))
+	if (!scratch->slots)
 		return 0;
 	while (nr_fruitless < CDM_FRUITLESS &&
 	       !cdm_ram_is_full(pageblock_nr_pages) &&
 	       (folio = cdm_next_folio(&pfn, end_pfn))) {
-		nr = cdm_evict_beside(folio, first, end_pfn, reason, &scratch);
+		nr = cdm_evict_beside(folio, first, end_pfn, reason, scratch);
 		nr_fruitless += nr < CDM_BATCH / 32;
 		nr_moved += nr;
 	}
-	cdm_scratch_free(&scratch);
 	return nr_moved;
 }
 
 static bool cdm_is_owned(struct folio *folio)
 {
 	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
+}
+
+/* Is anything of [@pfn, @end_pfn) in use, but by the owner? */
+bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn)
+{
+	struct folio *folio;
+	bool found = false;
+
+	while (!found && (folio = cdm_next_folio(&pfn, end_pfn))) {
+		found = !cdm_is_owned(folio);
+		folio_put(folio);
+	}
+	return found;
 }
 
 static bool cdm_is_page_cache(struct folio *folio)
@@ -320,7 +332,8 @@ static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
  * Returns as cdm_migrate_folios() does.
  */
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
-		    enum migrate_reason reason, unsigned long *nr_used,
+		    enum migrate_reason reason,
+		    const struct cdm_scratch *scratch, unsigned long *nr_used,
 		    unsigned int *nr_moved)
 {
 	unsigned long block_end = min(end_pfn, pageblock_end_pfn(*pfn));
@@ -328,7 +341,7 @@ int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 	LIST_HEAD(folios);
 	int ret;
 
-	nr_simple = cdm_evict_simple(*pfn, block_end, reason);
+	nr_simple = cdm_evict_simple(*pfn, block_end, reason, scratch);
 	*nr_used = nr_simple +
 		   cdm_collect_block(pfn, block_end, false, &folios);
 	ret = cdm_send_home(&folios, reason, nr_moved);
@@ -353,7 +366,9 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
  * that the deadline cuts short does not take back what the one before found.
  */
 static unsigned long cdm_evict_pass(const struct range *range,
-				    unsigned long deadline, bool *no_ram,
+				    unsigned long deadline,
+				    const struct cdm_scratch *scratch,
+				    bool *no_ram,
 				    struct cdm_evacuation *evac)
 {
 	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
@@ -371,8 +386,8 @@ static unsigned long cdm_evict_pass(const struct range *range,
 			*no_ram |= full;
 			return ULONG_MAX;
 		}
-		if (cdm_evict_block(&pfn, end_pfn, MR_MEMORY_HOTPLUG, &nr_used,
-				    &nr_moved) == -ENOMEM)
+		if (cdm_evict_block(&pfn, end_pfn, MR_MEMORY_HOTPLUG, scratch,
+				    &nr_used, &nr_moved) == -ENOMEM)
 			full = true;
 		nr_left += nr_used - min(nr_used, nr_moved);
 		evac->nr_moved += nr_moved;
@@ -428,15 +443,19 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac)
 {
+	struct cdm_scratch scratch;
 	unsigned long nr_left;
 	bool no_ram = false;
 
+	cdm_scratch_alloc(&scratch, CDM_SCRATCH_TRY);
 	for (;;) {
-		nr_left = cdm_evict_pass(range, deadline, &no_ram, evac);
+		nr_left = cdm_evict_pass(range, deadline, &scratch, &no_ram,
+					 evac);
 		if (!nr_left || cdm_evict_stop(deadline))
 			break;
 		msleep(CDM_EVICT_PAUSE);
 	}
+	cdm_scratch_free(&scratch);
 
 	if (nr_left) {
 		/* The batches of the CPUs hold references, too. */

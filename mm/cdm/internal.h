@@ -6,6 +6,7 @@
 #define _MM_CDM_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
@@ -63,6 +64,7 @@ enum cdm_refusal {
  * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
+ * @reserve_lock: held from a change of @nr_reserve until it holds or is undone
  * @lost: the contents cannot be read any more
  * @suspended: no tenants, and the node is closed
  */
@@ -79,6 +81,7 @@ struct cdm_memory {
 	u8 *causes;
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
+	struct mutex reserve_lock;	/* see above */
 	bool lost;
 	bool suspended;
 };
@@ -195,7 +198,12 @@ struct cdm_entry {
 	pte_t is;
 };
 
-/* What a batch needs: an element for each page. */
+/*
+ * What a batch needs: an element for each page. Who can do without tries once, for
+ * eviction is to give others memory, not to take it.
+ */
+#define CDM_SCRATCH_TRY	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+
 struct cdm_scratch {
 	struct cdm_slot *slots;
 	struct cdm_entry *entries;
@@ -240,13 +248,15 @@ int cdm_move_simple(const struct cdm_move *move, unsigned long start,
 unsigned int cdm_move_simple_locked(const struct cdm_move *move,
 				    unsigned long start, unsigned int nr_pages,
 				    const struct cdm_scratch *scratch);
-int cdm_scratch_alloc(struct cdm_scratch *scratch);
+int cdm_scratch_alloc(struct cdm_scratch *scratch, gfp_t gfp);
 void cdm_scratch_free(struct cdm_scratch *scratch);
 
 /* evict.c */
 struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
+bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
-		    enum migrate_reason reason, unsigned long *nr_used,
+		    enum migrate_reason reason,
+		    const struct cdm_scratch *scratch, unsigned long *nr_used,
 		    unsigned int *nr_moved);
 int cdm_roomy_home(int nid, const nodemask_t *ram);
 int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,

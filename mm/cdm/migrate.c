@@ -552,7 +552,7 @@ static int cdm_migrate_many(const struct cdm_migration *migration)
 	struct cdm_scratch scratch;
 	int ret;
 
-	ret = cdm_scratch_alloc(&scratch);
+	ret = cdm_scratch_alloc(&scratch, GFP_KERNEL);
 	if (ret)
 		return ret;
 	ret = cdm_migrate_batches(migration, &scratch);

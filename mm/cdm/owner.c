@@ -16,6 +16,7 @@
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/spinlock.h>
 #include <linux/swap.h>
@@ -139,16 +140,19 @@ struct cdm_room {
 	bool moved;			/* something, in this lap of sweeps */
 	int error;			/* of the lap before */
 	unsigned long nr_evicted;
+	int stop;			/* why it ends before there is enough */
+	struct cdm_scratch scratch;
 	bool (*enough)(struct cdm_room *room);
 	struct cdm_recall *recall;	/* what for, or NULL */
 	unsigned long nr_pages;		/* to be free, without a recall */
 };
 
-static int cdm_room_stop(struct cdm_room *room)
+/* Whether to go on: before each pageblock, and the owner if somebody is to go. */
+static int cdm_room_stop(struct cdm_room *room, bool ask)
 {
 	if (signal_pending(current))
 		return -EINTR;
-	if (room->recall && room->recall->progress &&
+	if (ask && room->recall && room->recall->progress &&
 	    !room->recall->progress(room->recall))
 		return -ECANCELED;
 	if (time_after_eq(jiffies, room->deadline))
@@ -174,6 +178,9 @@ static void cdm_room_begin(struct cdm_room *room, enum cdm_sweep sweep)
 static void cdm_room_lap(struct cdm_room *room, int error)
 {
 	room->error = room->moved ? 0 : error ?: -EBUSY;
+	room->stop = cdm_room_stop(room, !room->moved);
+	if (room->stop)
+		return;
 	if (!room->moved)
 		msleep(CDM_RECALL_PAUSE);
 	lru_add_drain_all();
@@ -181,19 +188,32 @@ static void cdm_room_lap(struct cdm_room *room, int error)
 	cdm_room_begin(room, CDM_SWEEP_FILES);
 }
 
+/* Is there anybody in this pageblock whose turn it is? */
+static bool cdm_room_wants(const struct cdm_room *room, unsigned long block_end)
+{
+	if (room->sweep != CDM_SWEEP_FILES && room->sweep != CDM_SWEEP_ALL &&
+	    !cdm_is_cold(room->pfn, block_end))
+		return false;
+	return cdm_has_tenants(room->pfn, block_end);
+}
+
 /* Evict from a pageblock, unless it is not yet its turn. */
 static int cdm_room_evict_block(struct cdm_room *room, unsigned long end_pfn,
 				unsigned int *nr_moved)
 {
-	unsigned long nr_used, block_end;
+	unsigned long block_end = min(end_pfn, pageblock_end_pfn(room->pfn));
+	bool wants = cdm_room_wants(room, block_end);
+	unsigned long nr_used;
 
-	block_end = min(end_pfn, pageblock_end_pfn(room->pfn));
-	if (room->sweep == CDM_SWEEP_FILES)
+	room->stop = cdm_room_stop(room, wants);
+	if (room->stop)
+		return 0;
+	if (wants && room->sweep == CDM_SWEEP_FILES)
 		return cdm_evict_files(&room->pfn, end_pfn, MR_CONTIG_RANGE,
 				       nr_moved);
-	if (room->sweep == CDM_SWEEP_ALL || cdm_is_cold(room->pfn, block_end))
+	if (wants)
 		return cdm_evict_block(&room->pfn, end_pfn, MR_CONTIG_RANGE,
-				       &nr_used, nr_moved);
+				       &room->scratch, &nr_used, nr_moved);
 	room->pfn = block_end;
 	return 0;
 }
@@ -205,7 +225,7 @@ static int cdm_room_sweep(struct cdm_room *room, unsigned int *nr_moved)
 	int ret = 0;
 
 	while (room->pfn < end_pfn && !*nr_moved && ret != -ENOMEM &&
-	       !time_after_eq(jiffies, room->deadline)) {
+	       !room->stop) {
 		ret = cdm_room_evict_block(room, end_pfn, nr_moved);
 		cond_resched();
 	}
@@ -228,7 +248,7 @@ static void cdm_room_evict(struct cdm_room *room)
 	do {
 		sweep = room->sweep;
 		ret = cdm_room_sweep(room, &nr_moved);
-	} while (room->sweep > sweep);
+	} while (room->sweep > sweep && !room->stop);
 	room->nr_evicted += nr_moved;
 	room->moved |= nr_moved;
 	if (room->recall)
@@ -243,21 +263,20 @@ static void cdm_room_evict(struct cdm_room *room)
  */
 static int cdm_make_room(struct cdm_room *room)
 {
-	int ret;
+	bool enough = room->enough(room);
 
-	if (room->enough(room))
+	if (enough)
 		return 0;
+	cdm_scratch_alloc(&room->scratch, CDM_SCRATCH_TRY);
 	lru_add_drain_all();
 	cdm_room_begin(room, CDM_SWEEP_FILES);
-	for (;;) {
-		ret = cdm_room_stop(room);
-		if (ret)
-			return ret;
+	while (!enough && !room->stop) {
 		cdm_room_evict(room);
 		drain_all_pages(cdm_zone(room->mem));
-		if (room->enough(room))
-			return 0;
+		enough = room->enough(room);
 	}
+	cdm_scratch_free(&room->scratch);
+	return enough ? 0 : room->stop;
 }
 
 /* Take what is there. */
@@ -329,6 +348,21 @@ static bool cdm_reserve_is_free(struct cdm_room *room)
 	       room->nr_pages;
 }
 
+/* Returns what was kept before. */
+static unsigned long cdm_replace_reserve(struct cdm_memory *mem,
+					 unsigned long nr_pages)
+{
+	unsigned long old;
+
+	lockdep_assert_held(&mem->reserve_lock);
+	spin_lock(&cdm_kept_lock);
+	old = mem->nr_reserve;
+	mem->nr_reserve = nr_pages;
+	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += nr_pages - old;
+	spin_unlock(&cdm_kept_lock);
+	return old;
+}
+
 /**
  * cdm_set_reserve - keep some device memory for the owner
  * @mem: from cdm_register_memory()
@@ -341,7 +375,8 @@ static bool cdm_reserve_is_free(struct cdm_room *room)
  * for each CPU. What the owner allocates comes out of the reserve, too, when
  * nothing else is free; what it frees refills it.
  *
- * Context: process context, may sleep.
+ * Context: process context, may sleep. A concurrent call for @mem is waited for
+ * first, until a signal comes.
  * Return: 0; or, with the reserve as it was before, %-EINVAL if the range is too
  * small, or an error of cdm_recall().
  */
@@ -350,7 +385,6 @@ int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
 {
 	struct cdm_room room = {
 		.mem = mem,
-		.deadline = jiffies + msecs_to_jiffies(deadline_ms),
 		.enough = cdm_reserve_is_free,
 		.nr_pages = cdm_to_keep(nr_pages),
 	};
@@ -361,20 +395,15 @@ int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
 	    room.nr_pages > PHYS_PFN(range_len(&mem->range)))
 		return -EINVAL;
 
-	spin_lock(&cdm_kept_lock);
-	old = mem->nr_reserve;
-	mem->nr_reserve = room.nr_pages;
-	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += room.nr_pages - old;
-	spin_unlock(&cdm_kept_lock);
-
+	/* What another call has failed to keep is not ours to give up. */
+	if (mutex_lock_interruptible(&mem->reserve_lock))
+		return -EINTR;
+	room.deadline = jiffies + msecs_to_jiffies(deadline_ms);
+	old = cdm_replace_reserve(mem, room.nr_pages);
 	ret = cdm_make_room(&room);
-	if (!ret)
-		return 0;
-
-	spin_lock(&cdm_kept_lock);
-	cdm_zone(mem)->lowmem_reserve[ZONE_MOVABLE] += old - mem->nr_reserve;
-	mem->nr_reserve = old;
-	spin_unlock(&cdm_kept_lock);
+	if (ret)
+		cdm_replace_reserve(mem, old);
+	mutex_unlock(&mem->reserve_lock);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(cdm_set_reserve);

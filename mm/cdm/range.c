@@ -1121,16 +1121,15 @@ int cdm_move_simple(const struct cdm_move *move, unsigned long start,
 	return ret;
 }
 
-int cdm_scratch_alloc(struct cdm_scratch *scratch)
+int cdm_scratch_alloc(struct cdm_scratch *scratch, gfp_t gfp)
 {
-	scratch->slots = kmalloc_array(CDM_BATCH, sizeof(*scratch->slots),
-				       GFP_KERNEL);
+	scratch->slots = kmalloc_array(CDM_BATCH, sizeof(*scratch->slots), gfp);
 	scratch->entries = kmalloc_array(CDM_BATCH, sizeof(*scratch->entries),
-					 GFP_KERNEL);
+					 gfp);
 	scratch->segments = kmalloc_array(CDM_BATCH, sizeof(*scratch->segments),
-					  GFP_KERNEL);
+					  gfp);
 	scratch->status = kmalloc_array(CDM_BATCH, sizeof(*scratch->status),
-					GFP_KERNEL);
+					gfp);
 	if (scratch->slots && scratch->entries && scratch->segments &&
 	    scratch->status)
 		return 0;
@@ -1144,4 +1143,5 @@ void cdm_scratch_free(struct cdm_scratch *scratch)
 	kfree(scratch->entries);
 	kfree(scratch->segments);
 	kfree(scratch->status);
+	*scratch = (struct cdm_scratch) { };
 }

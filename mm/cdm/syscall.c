@@ -81,7 +81,7 @@ bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 	unsigned long i;
 	int nid;
 
-	if (in_compat_syscall() || cdm_scratch_alloc(&run.scratch))
+	if (in_compat_syscall() || cdm_scratch_alloc(&run.scratch, GFP_KERNEL))
 		return false;
 	lru_add_drain();
 	for (i = 0; i < nr_pages; i++) {
@@ -170,7 +170,7 @@ void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to)
 	};
 	int more;
 
-	if (cdm_scratch_alloc(&sweep.scratch))
+	if (cdm_scratch_alloc(&sweep.scratch, GFP_KERNEL))
 		return;
 	do {
 		if (mmap_read_lock_killable(mm))

@@ -726,6 +726,46 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 	EXPECT_EQ(0, give_back(self->fd));
 }
 
+#define NR_HUGE	4
+
+/* The owner is asked before each pageblock, also while nobody can go. */
+TEST_F_TIMEOUT(owner, recall_asks_before_each_block, CDM_TIMEOUT)
+{
+	struct cdm_test_recall arg = {
+		.nid = self->dev,
+		.deadline_ms = DEADLINE_MS,
+		.rounds = NR_HUGE - 1,
+	};
+	char *addr = cdm_map_huge(NR_HUGE * HPAGE);
+	int fd[NR_HUGE], last = 0;
+	__u64 frame[NR_HUGE], pin;
+
+	ASSERT_EQ(0, cdm_mbind(addr, NR_HUGE * HPAGE, MPOL_BIND,
+			       1UL << self->dev, 0));
+	cdm_fill(addr, NR_HUGE * HPAGE, SEED);
+	for (int i = 0; i < NR_HUGE; i++) {
+		ASSERT_TRUE(frame_is_huge(addr + i * HPAGE));
+		ASSERT_EQ(1, frames(addr + i * HPAGE, PAGE, &frame[i]));
+		if (frame[i] > frame[last])
+			last = i;
+	}
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	arg.nr = free_pages(self->dev) + NR_HUGE * BLOCK_PAGES;
+	/* All but the last can only be asked. */
+	for (int i = 0; i < NR_HUGE; i++) {
+		fd[i] = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+		pin = (uintptr_t)addr + i * HPAGE;
+		if (i != last)
+			ASSERT_EQ(0, ask(fd[i], CDM_TEST_IOC_PIN, &pin));
+	}
+	EXPECT_EQ(-ECANCELED, ask(self->fd, CDM_TEST_IOC_RECALL, &arg));
+	EXPECT_EQ(0, arg.nr_evicted);
+	for (int i = 0; i < NR_HUGE; i++)
+		close(fd[i]);
+	EXPECT_EQ(0, cdm_wrong(addr, NR_HUGE * HPAGE, SEED));
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
 TEST_F_TIMEOUT(owner, recall_without_time, CDM_TIMEOUT)
 {
 	struct cdm_test_recall got;
