@@ -746,15 +746,34 @@ TEST_F(way, dirty_reaches_swap)
 	EXPECT_EQ(0, area_wrong(area));
 }
 
-/* Clean, and in swap as well: all of that, and every second one only. */
+static int verify_fn(struct cdm_child *me, void *arg)
+{
+	cdm_say(me, 0);
+	while (!cdm_hear(me))
+		cdm_say(me, area_wrong(arg));
+	return 0;
+}
+
+/*
+ * Clean, and in swap as well: all of that, and every second one only. What is read
+ * from swap is in the swap cache, since a child has the same entries.
+ */
 TEST_F(way, swap_cache)
 {
 	struct area *area = &self->area;
+	struct cdm_child child;
 
 	ASSERT_EQ(0, cdm_swap_on(64));
+	/* From a device nothing goes to swap. */
+	ASSERT_EQ(0, cdm_migrate(area->addr, area->size, CDM_TEST_NID_RAM, NULL));
 	ASSERT_EQ(0, cdm_pageout(area->addr, area->size));
+	ASSERT_EQ(0, cdm_start(&child, verify_fn, area));
+	ASSERT_EQ(0, cdm_hear(&child));
 	for (long i = 0; i < area->nr; i += 2)
 		cdm_fault_in(area->addr + i * PAGE, PAGE);
+	cdm_move(area->addr, area->size, area->from);
+	cdm_stat_refresh();
+	EXPECT_LE(area->nr / 2, cdm_vmstat("nr_swapcached"));
 	area_move(area);
 	EXPECT_EQ(0, statuses(area->nr, -EBUSY) + statuses(area->nr, -ENOMEM));
 	EXPECT_EQ(0, area_wrong(area));
@@ -762,6 +781,8 @@ TEST_F(way, swap_cache)
 	EXPECT_EQ(0, area_wrong(area));
 	EXPECT_EQ(0, area_move(area));
 	EXPECT_TRUE(area_moved(area));
+	EXPECT_EQ(0, tenant_wrong(&child));
+	tenant_end(&child);
 	munmap(area->addr, area->size);
 	EXPECT_GE(MIB / 1024,
 		  cdm_meminfo("SwapTotal") - cdm_meminfo("SwapFree"));
@@ -984,14 +1005,6 @@ TEST_F(way, exclusive_is_not_copied)
 	EXPECT_EQ(0, area_move(area));
 	for (long i = 0; i < area->nr; i++)
 		EXPECT_TRUE(write_stays(area->addr + i * PAGE, 1));
-}
-
-static int verify_fn(struct cdm_child *me, void *arg)
-{
-	cdm_say(me, 0);
-	while (!cdm_hear(me))
-		cdm_say(me, area_wrong(arg));
-	return 0;
 }
 
 /* Shared with a child: who writes has a copy, and the other what was there. */
