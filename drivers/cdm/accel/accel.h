@@ -130,6 +130,7 @@ struct accel {
  * @notifier: tells of changes
  * @lock: protects the page table
  * @root: of that
+ * @nr_pending: invalidations that the device has not answered; raised under @lock
  * @dead: no more entries are made; under @lock
  */
 struct accel_space {
@@ -141,6 +142,7 @@ struct accel_space {
 	struct mmu_interval_notifier notifier;
 	struct mutex lock;		/* see above */
 	u64 *root;
+	atomic_t nr_pending;
 	bool dead;
 };
 

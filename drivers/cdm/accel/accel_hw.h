@@ -98,6 +98,11 @@ enum cdm_accel_inject {
 	 * and nothing is answered any more.
 	 */
 	CDM_ACCEL_INJECT_LINK_DOWN	= 4,
+	/*
+	 * 1: invalidations are left in their ring, and translations used on, until
+	 * 0 or a reset.
+	 */
+	CDM_ACCEL_INJECT_HOLD_INVALS	= 5,
 };
 
 /* A command. Bytes that an op does not use are 0. */

@@ -4,7 +4,8 @@
  * the owner's claim on its memory.
  *
  *   stats	lines "name value"
- *   inject	write "hang", "lost_irq N", "bad_page PA" or "link_down"
+ *   inject	write "hang", "lost_irq N", "bad_page PA", "link_down" or "hold_invals
+ *		0|1"
  *   recall	write a number of pages, which are recalled and freed again
  *   reserve	write a number of pages to keep from tenants
  *   suspend	write 1 or 0: the device is suspended or resumed, as it is with the
@@ -36,6 +37,9 @@ static int accel_stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "faults %llu\n", READ_ONCE(regs->nr_faults));
 	seq_printf(m, "tlb_misses %llu\n", READ_ONCE(regs->nr_tlb_misses));
 	seq_printf(m, "invals %llu\n", READ_ONCE(regs->nr_invals));
+	seq_printf(m, "invals_pending %u\n",
+		   READ_ONCE(accel->bar->inval_ring.head) -
+		   READ_ONCE(accel->bar->inval_ring.tail));
 	seq_printf(m, "copied %llu\n", READ_ONCE(regs->nr_copied));
 	seq_printf(m, "moved %lu\n", atomic_long_read(&accel->nr_moved));
 	seq_printf(m, "reported %lu\n",
@@ -54,6 +58,7 @@ static const struct {
 	{ "lost_irq", CDM_ACCEL_INJECT_LOST_IRQ },
 	{ "bad_page", CDM_ACCEL_INJECT_BAD_PAGE },
 	{ "link_down", CDM_ACCEL_INJECT_LINK_DOWN },
+	{ "hold_invals", CDM_ACCEL_INJECT_HOLD_INVALS },
 };
 
 static int accel_parse_fault(char *text, struct cdm_accel_cmd *cmd)

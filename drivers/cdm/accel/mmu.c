@@ -89,25 +89,39 @@ static void accel_table_free(u64 *table, int level)
 	free_page((unsigned long)table);
 }
 
-/* Are there entries of [@start, @end) in a table? With @clear, they go. */
+/* A range that the device has to forget. */
+struct accel_gone {
+	unsigned long start;
+	unsigned long end;
+};
+
+/*
+ * Find the entries of [@start, @end) in a table. With @gone they are cleared, and
+ * @gone grows to all that they mapped: a notifier that begins or ends within a huge
+ * page takes all of its entry. Returns whether there are any.
+ */
 static bool accel_table_find(u64 *table, int level, unsigned long start,
-			     unsigned long end, bool clear)
+			     unsigned long end, struct accel_gone *gone)
 {
 	unsigned long size = 1UL << accel_shift(level);
-	unsigned long addr, next;
+	unsigned long addr, base, next;
 	bool found = false;
 
 	for (addr = start; addr < end; addr = next) {
 		u64 *entry = accel_entry(table, level, addr);
 
-		next = min(end, ALIGN_DOWN(addr, size) + size);
+		base = ALIGN_DOWN(addr, size);
+		next = min(end, base + size);
 		if (accel_is_table(*entry, level)) {
 			found |= accel_table_find(accel_table(*entry),
-						  level - 1, addr, next, clear);
+						  level - 1, addr, next, gone);
 		} else if (*entry) {
 			found = true;
-			if (clear)
+			if (gone) {
 				WRITE_ONCE(*entry, 0);
+				gone->start = min(gone->start, base);
+				gone->end = max(gone->end, base + size);
+			}
 		}
 	}
 	return found;
@@ -171,9 +185,50 @@ static struct accel_space *accel_space_get(struct accel *accel, u32 asid)
 }
 
 /*
+ * Make the device forget what has gone from the page table. Until it answers, the
+ * table does not say what the device uses, so the caller has counted this in
+ * @nr_pending under the same hold of the lock that changed the table.
+ */
+static void accel_space_forget(struct accel_space *space,
+			       const struct accel_gone *gone)
+{
+	accel_invalidate(space->accel, space->asid, gone->start, gone->end);
+	atomic_dec(&space->nr_pending);
+}
+
+/*
+ * Clear the entries of @gone, which grows to what the device has to forget. Returns
+ * whether that is anything. While another invalidation is pending, it may be that of
+ * entries that were here: so the device is asked even if there is no entry.
+ */
+static bool accel_space_clear(struct accel_space *space,
+			      struct accel_gone *gone)
+{
+	bool found;
+
+	lockdep_assert_held(&space->lock);
+	found = accel_table_find(space->root, ACCEL_LEVELS - 1, gone->start,
+				 gone->end, gone);
+	if (!found && !atomic_read(&space->nr_pending))
+		return false;
+	atomic_inc(&space->nr_pending);
+	return true;
+}
+
+static bool accel_space_is_clear(struct accel_space *space,
+				 const struct accel_gone *gone)
+{
+	lockdep_assert_held(&space->lock);
+	return !atomic_read(&space->nr_pending) &&
+	       !accel_table_find(space->root, ACCEL_LEVELS - 1, gone->start,
+				 gone->end, NULL);
+}
+
+/*
  * The process is about to lose [range->start, range->end). The sequence number
- * makes a fault that is being resolved start anew. Who must not sleep, as the OOM
- * reaper, cannot have what the device uses: it takes as long as the device likes.
+ * makes a fault that is being resolved start anew. A caller that must not sleep, as
+ * the OOM reaper, cannot have what the device uses: the answer takes as long as the
+ * device likes.
  */
 static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 				const struct mmu_notifier_range *range,
@@ -182,22 +237,26 @@ static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 	struct accel_space *space =
 		container_of(notifier, struct accel_space, notifier);
 	bool may_sleep = mmu_notifier_range_blockable(range);
-	unsigned long end = min(range->end, accel_end_of_space());
-	bool found;
+	struct accel_gone gone = {
+		.start = range->start,
+		.end = min(range->end, accel_end_of_space()),
+	};
+	bool ok = true, forget = false;
 
 	if (may_sleep)
 		mutex_lock(&space->lock);
 	else if (!mutex_trylock(&space->lock))
 		return false;
-	found = range->start < end &&
-		accel_table_find(space->root, ACCEL_LEVELS - 1, range->start,
-				 end, may_sleep);
-	if (may_sleep || !found)
+	if (may_sleep)
+		forget = accel_space_clear(space, &gone);
+	else
+		ok = accel_space_is_clear(space, &gone);
+	if (ok)
 		mmu_interval_set_seq(notifier, seq);
 	mutex_unlock(&space->lock);
-	if (found && may_sleep)
-		accel_invalidate(space->accel, space->asid, range->start, end);
-	return may_sleep || !found;
+	if (forget)
+		accel_space_forget(space, &gone);
+	return ok;
 }
 
 static const struct mmu_interval_notifier_ops accel_notifier_ops = {
@@ -283,6 +342,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		.hmm_pfns = pfns,
 		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
+	struct accel_gone gone = { start, start + ACCEL_WINDOW };
 	struct accel_spares spares = { };
 	bool changed = false;
 	int ret;
@@ -308,10 +368,11 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		ret = -EBUSY;
 	else
 		changed = accel_map_window(space, start, pfns, &spares);
+	if (changed)
+		atomic_inc(&space->nr_pending);
 	mutex_unlock(&space->lock);
 	if (changed)
-		accel_invalidate(space->accel, space->asid, start,
-				 start + ACCEL_WINDOW);
+		accel_space_forget(space, &gone);
 out:
 	accel_spares_free(&spares);
 	return ret;

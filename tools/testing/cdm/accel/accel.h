@@ -190,6 +190,7 @@ void accel_flush_tlbs(void);
 void accel_stop_invals(void);
 void accel_resume_invals(void);
 void accel_start_invals(void);
+void accel_hold_invals(bool hold);
 
 /* rings.c */
 void accel_start_rings(void);

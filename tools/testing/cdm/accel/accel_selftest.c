@@ -48,6 +48,7 @@ static const struct {
 	{ "copies that are none", test_copy_bad },
 	{ "injection: hang", test_hang },
 	{ "injection: lost interrupts", test_lost_irq },
+	{ "injection: held invalidations", test_hold_invals },
 	{ "injection: bad page", test_bad_page },
 	{ "full completion ring", test_done_ring_full },
 	{ "rings that make no sense", test_bad_rings },

@@ -20,6 +20,7 @@
  */
 static pthread_mutex_t inval_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct accel_in inval_in;	/* under inval_lock */
+static bool held;			/* under inval_lock: an injected fault */
 
 /*
  * The entry for @va, 0 if there is none. *@error: tables or memory lie where the
@@ -175,9 +176,17 @@ static void check_ring(void)
 	__u32 nr;
 
 	pthread_mutex_lock(&inval_lock);
-	while (!accel.link_down && (nr = accel_pending(&inval_in)))
+	while (!accel.link_down && !held && (nr = accel_pending(&inval_in)))
 		invalidate(nr);
 	pthread_mutex_unlock(&inval_lock);
+}
+
+void accel_hold_invals(bool hold)
+{
+	pthread_mutex_lock(&inval_lock);
+	held = hold;
+	pthread_mutex_unlock(&inval_lock);
+	check_ring();
 }
 
 /* The bell is cleared before the ring is looked at, so that no entry is missed. */
@@ -208,6 +217,7 @@ void accel_resume_invals(void)
 	inval_in.nr = CDM_ACCEL_INVAL_ENTRIES;
 	inval_in.tail = 0;
 	inval_in.bad = false;
+	held = false;
 	pthread_mutex_unlock(&inval_lock);
 }
 

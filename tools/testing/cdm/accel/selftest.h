@@ -141,6 +141,7 @@ void test_copy(void);
 void test_copy_bad(void);
 void test_hang(void);
 void test_lost_irq(void);
+void test_hold_invals(void);
 void test_bad_page(void);
 void test_done_ring_full(void);
 void test_bad_rings(void);

@@ -317,6 +317,43 @@ void test_lost_irq(void)
 	expect(dev.irq_count[CDM_ACCEL_IRQ_DONE] == 3);
 }
 
+/* Meanwhile the old page is used. */
+void test_hold_invals(void)
+{
+	__u64 args[4] = { 0, 1, 1ull << 60 }, old, start = 0;
+	__u32 id, tail;
+
+	start_over();
+	args[0] = new_range(PAGE, 0);
+	id = send_job(CDM_ACCEL_JOB_ATOMIC_ADD, args);
+	old = backing(0, args[0]);
+	while (!get((__u64 *)pa_ptr(old)))
+		must_wait(&start, "a job to begin");
+	expect(!run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HOLD_INVALS, 1).status);
+	set_pte(0, args[0], new_page() | RW);
+	tail = post_inval(0, args[0], args[0] + PAGE);
+	for (int i = 0; i < 3; i++) {
+		__u64 seen = get((__u64 *)pa_ptr(old));
+
+		start = 0;
+		while (get((__u64 *)pa_ptr(old)) == seen)
+			must_wait(&start, "the job to use the old page");
+	}
+	expect(get(&dev.bar->inval_ring.tail) != tail);
+	expect(!run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HOLD_INVALS, 0).status);
+	expect(get(&dev.bar->inval_ring.tail) == tail);
+	start = 0;
+	while (!read64(args[0]))
+		must_wait(&start, "the job to use the new page");
+	cancel(id);
+	expect(wait_done(id).status == -ECANCELED);
+
+	/* A reset ends it. */
+	expect(!run_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_HOLD_INVALS, 1).status);
+	reset_device();
+	invalidate(0, args[0], args[0] + PAGE);
+}
+
 static void expect_page_error(__u64 pa)
 {
 	__u64 start = 0;

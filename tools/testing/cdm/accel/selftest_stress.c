@@ -281,7 +281,7 @@ static __u64 fuzz_pte(void)
 	return rnd() % 16 ? (fuzz_value() & ~0xfffull) | flags : rnd64();
 }
 
-/* All but the end of the link, of which there is no way back. */
+/* All but the end of the link, of which there is no way back, and a long wait. */
 static void fuzz_command(struct cdm_accel_cmd *cmd)
 {
 	cmd->op = rnd() % 16 ? rnd() % 10 : rnd();
@@ -291,8 +291,9 @@ static void fuzz_command(struct cdm_accel_cmd *cmd)
 	for (int i = 0; i < CDM_ACCEL_NR_ARGS; i++)
 		cmd->args[i] = fuzz_value();
 	if (cmd->op == CDM_ACCEL_OP_INJECT) {
-		cmd->args[0] = rnd() % 6;
-		if (cmd->args[0] == CDM_ACCEL_INJECT_LINK_DOWN)
+		cmd->args[0] = rnd() % 7;
+		if (cmd->args[0] == CDM_ACCEL_INJECT_LINK_DOWN ||
+		    cmd->args[0] == CDM_ACCEL_INJECT_HOLD_INVALS)
 			cmd->args[0] = CDM_ACCEL_INJECT_HANG;
 	}
 	if (cmd->op == CDM_ACCEL_OP_COUNTERS && rnd() % 2)

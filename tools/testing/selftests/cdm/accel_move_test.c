@@ -4,6 +4,9 @@
  * happens to it makes no difference to the result, or to somebody else; and
  * memory that follows the jobs to the device.
  */
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+
 #include "accel_util.h"
 
 #define SIZE	(2 * MIB)
@@ -417,6 +420,334 @@ TEST_F_TIMEOUT(under, results_while_moving, CDM_TIMEOUT)
 	}
 	mover_stop(&mover, thread);
 	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/*
+ * A part of a huge page is taken from a process, and then all of it. The device
+ * writes elsewhere in the huge page, and must stop when that is taken.
+ */
+enum part {
+	PART_DONTNEED,
+	PART_FREE,
+	PART_PUNCH,
+	PART_WRITEPROTECT,
+	PART_MPROTECT,
+};
+
+FIXTURE(part) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;		/* a huge page */
+	__u64 *counter;		/* in it */
+	int fd;
+	int uffd;
+	__u32 id;
+};
+
+FIXTURE_VARIANT(part) {
+	enum part part;
+};
+
+FIXTURE_VARIANT_ADD(part, dontneed) { .part = PART_DONTNEED };
+FIXTURE_VARIANT_ADD(part, free) { .part = PART_FREE };
+FIXTURE_VARIANT_ADD(part, punch_hole) { .part = PART_PUNCH };
+FIXTURE_VARIANT_ADD(part, writeprotect) { .part = PART_WRITEPROTECT };
+FIXTURE_VARIANT_ADD(part, mprotect) { .part = PART_MPROTECT };
+
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+static char *map_huge_memfd(int *fd)
+{
+	char *addr = cdm_map(2 * SIZE);
+
+	*fd = memfd_create("cdm", 0);
+	if (!addr || *fd < 0 || ftruncate(*fd, SIZE) ||
+	    cdm_write(SHMEM_HUGE, "advise"))
+		return NULL;
+	addr = (char *)((va(addr) + SIZE - 1) & ~(SIZE - 1));
+	addr = mmap(addr, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    *fd, 0);
+	return addr == MAP_FAILED || madvise(addr, SIZE, MADV_HUGEPAGE) ?
+	       NULL : addr;
+}
+
+static int open_writeprotect(char *addr, size_t size)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_register reg = {
+		.range = { .start = va(addr), .len = size },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -1;
+	return fd;
+}
+
+/* Of the page table of this process. */
+static long huge_kib(const char *addr)
+{
+	char start[32], line[256];
+	bool here = false;
+	long kib = 0, n;
+	FILE *file = fopen("/proc/self/smaps", "r");
+
+	snprintf(start, sizeof(start), "%llx-", va(addr));
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, start, strlen(start)))
+			here = true;
+		if (here && (sscanf(line, "AnonHugePages: %ld", &n) == 1 ||
+			     sscanf(line, "ShmemPmdMapped: %ld", &n) == 1))
+			kib += n;
+		if (here && !strncmp(line, "VmFlags", 7))
+			break;
+	}
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+FIXTURE_SETUP(part)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->fd = -1;
+	self->uffd = -1;
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->dev = self->a.dev;
+	self->addr = variant->part == PART_PUNCH ? map_huge_memfd(&self->fd) :
+						   cdm_map_huge(SIZE);
+	ASSERT_NE(NULL, self->addr);
+	if (variant->part == PART_WRITEPROTECT) {
+		self->uffd = open_writeprotect(self->addr, SIZE);
+		ASSERT_LE(0, self->uffd);
+	}
+	self->addr[0] = 1;
+	ASSERT_EQ(SIZE / 1024, huge_kib(self->addr));
+	self->counter = (__u64 *)(self->addr + 7 * PAGE);
+	ASSERT_EQ(0, accel_endless(self->dev, self->counter, &self->id));
+	ASSERT_TRUE(accel_counts(self->counter));
+}
+
+FIXTURE_TEARDOWN(part)
+{
+	close(self->fd);
+	close(self->uffd);
+	EXPECT_EQ(0, cdm_write(SHMEM_HUGE, "never"));
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+static int take_part(enum part part, char *addr, int fd, int uffd)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { .start = va(addr), .len = PAGE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	switch (part) {
+	case PART_DONTNEED:
+		return madvise(addr, PAGE, MADV_DONTNEED);
+	case PART_FREE:
+		return madvise(addr, PAGE, MADV_FREE);
+	case PART_PUNCH:
+		return fallocate(fd, FALLOC_FL_PUNCH_HOLE |
+				 FALLOC_FL_KEEP_SIZE, 5 * PAGE, PAGE);
+	case PART_WRITEPROTECT:
+		return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp);
+	default:
+		return mprotect(addr, PAGE, PROT_READ);
+	}
+}
+
+#define TAKE_PART() \
+	take_part(variant->part, self->addr + 5 * PAGE, self->fd, self->uffd)
+
+/* The job meets the end of its memory, wherever it thinks it writes. */
+static void expect_end(struct __test_metadata *_metadata,
+		       struct cdm_accel *dev, __u32 id, const void *addr)
+{
+	struct cdm_accel_wait done;
+
+	EXPECT_EQ(-EFAULT, accel_end(dev, id, &done));
+	EXPECT_EQ(page_of(va(addr)), page_of(done.addr));
+}
+
+TEST_F_TIMEOUT(part, then_munmap, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, TAKE_PART());
+	ASSERT_EQ(0, munmap(self->addr, SIZE));
+	expect_end(_metadata, self->dev, self->id, self->counter);
+}
+
+TEST_F_TIMEOUT(part, then_mprotect, CDM_TIMEOUT)
+{
+	__u64 seen;
+
+	ASSERT_EQ(0, TAKE_PART());
+	ASSERT_EQ(0, mprotect(self->addr, SIZE, PROT_READ));
+	seen = accel_count(self->counter);
+	expect_end(_metadata, self->dev, self->id, self->counter);
+	EXPECT_EQ(seen, accel_count(self->counter));
+}
+
+/* The child keeps what was there when it was made. */
+TEST_F_TIMEOUT(part, then_fork, CDM_TIMEOUT)
+{
+	int down[2], up[2], status;
+	__u64 seen = 0;
+	long faults;
+	pid_t pid;
+
+	if (variant->part == PART_PUNCH)
+		SKIP(return, "parent and child share it");
+	ASSERT_EQ(0, pipe(down));
+	ASSERT_EQ(0, pipe(up));
+	ASSERT_EQ(0, TAKE_PART());
+	/* Of the faults that this has brought about none is under way any more. */
+	ASSERT_TRUE(accel_counts(self->counter));
+	faults = accel_stat(&self->a.pci, "faults");
+	pid = fork();
+	if (!pid) {
+		seen = accel_count(self->counter);
+		if (write(up[1], &seen, 1) != 1 || read(down[0], &status, 1) != 1)
+			_exit(2);
+		_exit(seen != accel_count(self->counter));
+	}
+	ASSERT_EQ(1, read(up[0], &seen, 1));
+	/* The device wants a page of its own. */
+	for (int i = 0; i < ACCEL_MS / 10; i++) {
+		if (accel_stat(&self->a.pci, "faults") > faults)
+			break;
+		usleep(10000);
+	}
+	EXPECT_LT(faults, accel_stat(&self->a.pci, "faults"));
+	EXPECT_TRUE(accel_counts(self->counter));
+	EXPECT_EQ(1, write(down[1], &seen, 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(-ECANCELED, accel_cancel(self->dev, self->id));
+}
+
+/*
+ * Two take the same memory from a process. Both have to wait until the device has
+ * forgotten it, which takes as long as the test likes. It is a process of its own,
+ * since the one that looks on must not need the lock of the address space.
+ */
+struct takers {
+	struct accel_pci pci;
+	int allowed;		/* threads that may go on */
+	int done;		/* threads that have the memory */
+};
+
+struct taker {
+	struct takers *all;
+	char *addr;
+	int number;
+};
+
+FIXTURE(at_once) {
+	struct accel a;
+	struct cdm_child child;
+	struct takers *takers;
+};
+
+static void *taker_fn(void *arg)
+{
+	struct taker *me = arg;
+
+	while (__atomic_load_n(&me->all->allowed, __ATOMIC_ACQUIRE) <= me->number)
+		usleep(1000);
+	madvise(me->addr, SIZE, MADV_DONTNEED);
+	__atomic_fetch_add(&me->all->done, 1, __ATOMIC_ACQ_REL);
+	return NULL;
+}
+
+static int victim_fn(struct cdm_child *me, void *arg)
+{
+	struct takers *takers = arg;
+	struct accel own = { .pci = takers->pci };
+	char *addr = cdm_map_huge(SIZE);
+	struct taker taker[2] = { { takers, addr, 0 }, { takers, addr, 1 } };
+	pthread_t thread;
+	__u32 id;
+
+	if (accel_open(&own, 0) || accel_endless(own.dev, (__u64 *)addr, &id) ||
+	    !accel_counts((__u64 *)addr))
+		return 1;
+	for (int i = 0; i < 2; i++)
+		if (pthread_create(&thread, NULL, taker_fn, &taker[i]))
+			return 2;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	return 0;
+}
+
+FIXTURE_SETUP(at_once)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->takers = (struct takers *)cdm_map_shared(PAGE);
+	ASSERT_NE(NULL, self->takers);
+	self->takers->pci = self->a.pci;
+	ASSERT_EQ(0, cdm_start(&self->child, victim_fn, self->takers));
+	ASSERT_EQ(0, cdm_hear(&self->child));
+	ASSERT_EQ(0, accel_inject(&self->a.pci, "hold_invals 1"));
+}
+
+FIXTURE_TEARDOWN(at_once)
+{
+	accel_inject(&self->a.pci, "hold_invals 0");
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Let one more go on. False: it has not waited for the device. */
+static bool takers_wait(struct takers *takers, int nr)
+{
+	__atomic_store_n(&takers->allowed, nr, __ATOMIC_RELEASE);
+	for (int i = 0; i < ACCEL_MS / 10; i++) {
+		if (__atomic_load_n(&takers->done, __ATOMIC_ACQUIRE))
+			return false;
+		if (accel_stat(&takers->pci, "invals_pending") == nr)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+TEST_F_TIMEOUT(at_once, dontneed, CDM_TIMEOUT)
+{
+	EXPECT_TRUE(takers_wait(self->takers, 1));
+	EXPECT_TRUE(takers_wait(self->takers, 2));
+	ASSERT_EQ(0, accel_inject(&self->a.pci, "hold_invals 0"));
+	while (__atomic_load_n(&self->takers->done, __ATOMIC_ACQUIRE) < 2)
+		usleep(1000);
+	EXPECT_EQ(0, accel_stat(&self->a.pci, "invals_pending"));
+}
+
+/* A reaper that cannot wait gets nothing while the device is not done. */
+TEST_F_TIMEOUT(at_once, reaper, CDM_TIMEOUT)
+{
+	int pidfd = syscall(__NR_pidfd_open, self->child.pid, 0);
+
+	ASSERT_LE(0, pidfd);
+	EXPECT_TRUE(takers_wait(self->takers, 1));
+	ASSERT_EQ(0, kill(self->child.pid, SIGKILL));
+	EXPECT_EQ(-1, syscall(__NR_process_mrelease, pidfd, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(1, accel_stat(&self->a.pci, "invals_pending"));
+	close(pidfd);
 }
 
 /* Memory that follows the jobs. */
