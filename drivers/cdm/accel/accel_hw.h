@@ -49,7 +49,7 @@
  * holds the pa of the next table or of memory in the bits of
  * CDM_ACCEL_PTE_PA. LEAF in an entry of the last level but one maps 2 MiB.
  * The device keeps translations until they are invalidated; it never keeps
- * that there is none. It writes nothing to the tables.
+ * that there is none, or none for writing. It writes nothing to the tables.
  */
 #define CDM_ACCEL_PTE_VALID	(1ull << 0)
 #define CDM_ACCEL_PTE_WRITE	(1ull << 1)

@@ -270,13 +270,44 @@ static u64 accel_pte(unsigned long hmm_pfn)
 	return hmm_pfn & HMM_PFN_WRITE ? pte | CDM_ACCEL_PTE_WRITE : pte;
 }
 
-/* Returns whether a translation has changed that the device may have kept. */
+/*
+ * Returns whether a translation has changed that the device may have kept. One that
+ * has only got the right to write has not: the device does not keep that it lacks
+ * that. And what is there with the right keeps it, since no notifier has taken it.
+ */
 static bool accel_set_entry(u64 *entry, u64 pte)
 {
 	u64 old = *entry;
 
+	if (old == (pte | CDM_ACCEL_PTE_WRITE))
+		return false;
 	WRITE_ONCE(*entry, pte);
-	return old && old != pte;
+	return old && (old | CDM_ACCEL_PTE_WRITE) != pte;
+}
+
+/*
+ * Decide what of the window the device may write to. It does so without a word, and
+ * the process's page table does not tell it from the state of the page: so what it
+ * gets is dirty from here on. Nothing makes a page clean without a notifier first,
+ * which takes the entry away. What a fault for reading finds stays clean. Pages that
+ * the process has given up (MADV_FREE) stay so, unless it is them that are wanted.
+ */
+static void accel_allow_writes(unsigned long *pfns, unsigned int wanted,
+			       bool write)
+{
+	struct folio *folio, *asked = page_folio(hmm_pfn_to_page(pfns[wanted]));
+	unsigned int i;
+
+	for (i = 0; i < ACCEL_ENTRIES; i++) {
+		if (!(pfns[i] & HMM_PFN_VALID) || !(pfns[i] & HMM_PFN_WRITE))
+			continue;
+		folio = page_folio(hmm_pfn_to_page(pfns[i]));
+		if (write && (folio == asked || !folio_test_anon(folio) ||
+			      folio_test_swapbacked(folio)))
+			folio_mark_dirty(folio);
+		else
+			pfns[i] &= ~HMM_PFN_WRITE;
+	}
 }
 
 /* Is all of the window one huge page, with the same rights everywhere? */
@@ -335,6 +366,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 			   bool write, unsigned long *pfns)
 {
 	unsigned long start = ALIGN_DOWN(addr, ACCEL_WINDOW);
+	unsigned int wanted = (addr - start) >> PAGE_SHIFT;
 	struct hmm_range range = {
 		.notifier = &space->notifier,
 		.start = start,
@@ -351,8 +383,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	if (ret)
 		goto out;
 	memset(pfns, 0, ACCEL_ENTRIES * sizeof(*pfns));
-	pfns[(addr - start) >> PAGE_SHIFT] =
-		HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
+	pfns[wanted] = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
 
 	range.notifier_seq = mmu_interval_read_begin(range.notifier);
 	mmap_read_lock(space->mm);
@@ -362,12 +393,15 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		goto out;
 
 	mutex_lock(&space->lock);
-	if (space->dead)
+	if (space->dead) {
 		ret = -EFAULT;
-	else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
+	} else if (mmu_interval_read_retry(range.notifier, range.notifier_seq)) {
 		ret = -EBUSY;
-	else
+	} else {
+		/* What a notifier would have to take stays mapped meanwhile. */
+		accel_allow_writes(pfns, wanted, write);
 		changed = accel_map_window(space, start, pfns, &spares);
+	}
 	if (changed)
 		atomic_inc(&space->nr_pending);
 	mutex_unlock(&space->lock);

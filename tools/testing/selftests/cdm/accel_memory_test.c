@@ -3,6 +3,7 @@
  * The reference accelerator and the memory of a process: a job may what the
  * process may, no more, and sees what it sees.
  */
+#include <linux/loop.h>
 #include <linux/userfaultfd.h>
 #include <sys/syscall.h>
 
@@ -452,6 +453,163 @@ TEST_F_TIMEOUT(mem, userfaultfd, CDM_TIMEOUT)
 	want += 1 - va(addr + 5 * PAGE);
 	EXPECT_EQ(want, accel_sum(self->dev, addr, 16 * PAGE));
 	EXPECT_EQ(want, cpu_sum(addr, 16 * PAGE));
+}
+
+/*
+ * Pages that are clean, so that reclaim would throw them away, are written by the
+ * device. It has been at them before, or at a page beside them.
+ */
+enum clean {
+	CLEAN_FREED,
+	CLEAN_FREED_HUGE,
+	CLEAN_SWAPPED,
+	CLEAN_SHMEM,
+	CLEAN_FILE,
+};
+
+#define DISK_DIR	"/tmp/cdm_disk"
+
+FIXTURE(clean) {
+	struct accel a;
+	struct cdm_accel *dev;
+	char *addr;		/* two pages of one huge page's size */
+	char swap[32];
+	int loop;
+	int fd;
+};
+
+FIXTURE_VARIANT(clean) {
+	enum clean kind;
+};
+
+FIXTURE_VARIANT_ADD(clean, freed) { .kind = CLEAN_FREED };
+FIXTURE_VARIANT_ADD(clean, freed_huge) { .kind = CLEAN_FREED_HUGE };
+FIXTURE_VARIANT_ADD(clean, swapped) { .kind = CLEAN_SWAPPED };
+FIXTURE_VARIANT_ADD(clean, shmem) { .kind = CLEAN_SHMEM };
+FIXTURE_VARIANT_ADD(clean, file) { .kind = CLEAN_FILE };
+
+/* Swap on a device that is not memory: its pages stay in the swap cache. */
+static int swap_on_loop(char *path, size_t size, int *loop)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int file = memfd_create("swap", 0);
+	int nr = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+
+	close(control);
+	snprintf(path, size, "/dev/loop%d", nr);
+	*loop = open(path, O_RDWR | O_CLOEXEC);
+	if (nr < 0 || *loop < 0 || ftruncate(file, 16 * MIB) ||
+	    ioctl(*loop, LOOP_SET_FD, file))
+		return -errno;
+	close(file);
+	return cdm_swap_to(path, 16);
+}
+
+FIXTURE_SETUP(clean)
+{
+	const char *missing = accel_missing();
+	int fd = -1, flags = MAP_SHARED;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->loop = -1;
+	self->fd = -1;
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->dev = self->a.dev;
+	if (variant->kind == CLEAN_FILE) {
+		missing = cdm_mount_disk(DISK_DIR);
+		if (missing)
+			SKIP(return, "%s", missing);
+		self->fd = open(DISK_DIR "/file", O_RDWR | O_CREAT, 0600);
+		ASSERT_EQ(0, ftruncate(self->fd, SIZE));
+		fd = self->fd;
+	} else {
+		ASSERT_EQ(0, swap_on_loop(self->swap, sizeof(self->swap),
+					  &self->loop));
+		flags = (variant->kind == CLEAN_SHMEM ? MAP_SHARED :
+			 MAP_PRIVATE) | MAP_ANONYMOUS;
+	}
+	self->addr = cdm_map(2 * SIZE);
+	ASSERT_NE(NULL, self->addr);
+	self->addr = (char *)((va(self->addr) + SIZE - 1) & ~(SIZE - 1));
+	ASSERT_EQ(self->addr, mmap(self->addr, SIZE, PROT_READ | PROT_WRITE,
+				   flags | MAP_FIXED, fd, 0));
+	if (variant->kind == CLEAN_FREED_HUGE)
+		ASSERT_EQ(0, madvise(self->addr, SIZE, MADV_HUGEPAGE));
+}
+
+FIXTURE_TEARDOWN(clean)
+{
+	if (self->addr)
+		munmap(self->addr, SIZE);
+	if (self->loop >= 0) {
+		EXPECT_EQ(0, swapoff(self->swap));
+		EXPECT_EQ(0, ioctl(self->loop, LOOP_CLR_FD));
+		close(self->loop);
+	}
+	if (self->fd >= 0) {
+		close(self->fd);
+		EXPECT_EQ(0, umount(DISK_DIR));
+	}
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Nothing of the first page is anywhere but where it came from. */
+static int make_clean(enum clean kind, char *addr)
+{
+	size_t size = kind == CLEAN_FREED_HUGE ? SIZE : PAGE;
+	volatile char *at = addr;
+
+	switch (kind) {
+	case CLEAN_FREED:
+	case CLEAN_FREED_HUGE:
+		cdm_fill(addr, 2 * PAGE, SEED);
+		return madvise(addr, size, MADV_FREE);
+	case CLEAN_SWAPPED:
+		cdm_fill(addr, 2 * PAGE, SEED);
+		if (cdm_pageout(addr, PAGE))
+			return -1;
+		return *at != (char)cdm_word(SEED, 0);
+	case CLEAN_SHMEM:
+		cdm_fill(addr + PAGE, PAGE, SEED);
+		if (madvise(addr, PAGE, MADV_REMOVE))
+			return -1;
+		return *at;
+	default:
+		cdm_fill(addr, 2 * PAGE, SEED);
+		return msync(addr, 2 * PAGE, MS_SYNC);
+	}
+}
+
+static void expect_kept(struct __test_metadata *_metadata, char *addr,
+			size_t size, __u64 value)
+{
+	EXPECT_EQ(0, cdm_pageout(addr, size));
+	EXPECT_EQ(value * PAGE / 8, cpu_sum(addr, PAGE));
+}
+
+TEST_F_TIMEOUT(clean, beside, CDM_TIMEOUT)
+{
+	size_t size = variant->kind == CLEAN_FREED_HUGE ? SIZE : PAGE;
+
+	for (int i = 1; i <= 2; i++) {
+		ASSERT_EQ(0, make_clean(variant->kind, self->addr));
+		EXPECT_EQ(0, accel_fill(self->dev, self->addr + PAGE, 9, PAGE));
+		EXPECT_EQ(0, accel_fill(self->dev, self->addr, i, PAGE));
+		expect_kept(_metadata, self->addr, size, i);
+	}
+}
+
+TEST_F_TIMEOUT(clean, after_reading, CDM_TIMEOUT)
+{
+	size_t size = variant->kind == CLEAN_FREED_HUGE ? SIZE : PAGE;
+
+	for (int i = 1; i <= 2; i++) {
+		ASSERT_EQ(0, make_clean(variant->kind, self->addr));
+		EXPECT_NE(~0ULL, accel_sum(self->dev, self->addr, PAGE));
+		EXPECT_EQ(0, accel_fill(self->dev, self->addr, i, PAGE));
+		expect_kept(_metadata, self->addr, size, i);
+	}
 }
 
 TEST_HARNESS_MAIN
