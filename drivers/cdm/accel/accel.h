@@ -83,6 +83,7 @@ enum accel_state {
  * @nr_reported: times that accesses were reported
  * @nr_failed: pages of it that have failed
  * @nr_copied: pages that the copy engine has moved
+ * @nr_tables: page tables of its address spaces
  * @debugfs: folder
  */
 struct accel {
@@ -117,6 +118,7 @@ struct accel {
 	atomic_long_t nr_reported;
 	atomic_long_t nr_failed;
 	atomic_long_t nr_copied;
+	atomic_long_t nr_tables;
 	struct dentry *debugfs;
 };
 

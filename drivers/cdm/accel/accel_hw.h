@@ -164,7 +164,8 @@ struct cdm_accel_note {
 /*
  * Forget the translations of [@start, @end) of @asid. When the device has moved
  * the ring's tail beyond the entry, no access through one of them is under way
- * any more and none will be made. ASID ~0 is all.
+ * any more and none will be made, nor does it look at tables that were taken out of
+ * the page table before and mapped nothing else. ASID ~0 is all.
  */
 struct cdm_accel_inval {
 	__u64 start;

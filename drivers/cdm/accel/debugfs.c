@@ -46,6 +46,7 @@ static int accel_stats_show(struct seq_file *m, void *unused)
 		   atomic_long_read(&accel->nr_reported));
 	seq_printf(m, "failed %lu\n", atomic_long_read(&accel->nr_failed));
 	seq_printf(m, "copied_pages %lu\n", atomic_long_read(&accel->nr_copied));
+	seq_printf(m, "tables %lu\n", atomic_long_read(&accel->nr_tables));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(accel_stats);

@@ -12,6 +12,7 @@
 #include <linux/huge_mm.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/random.h>
 #include <linux/sched/mm.h>
@@ -49,9 +50,30 @@ static bool accel_is_table(u64 entry, int level)
 	return level && entry && !(entry & CDM_ACCEL_PTE_LEAF);
 }
 
-static u64 *accel_table_alloc(void)
+/* Tables are charged to the process, and counted with those of KVM. */
+static u64 *accel_table_alloc(struct accel_space *space)
 {
-	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(space->mm);
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	struct ptdesc *ptdesc = pagetable_alloc(GFP_KERNEL_ACCOUNT | __GFP_ZERO,
+						0);
+
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	if (!ptdesc)
+		return NULL;
+	mod_lruvec_page_state(ptdesc_page(ptdesc), NR_SECONDARY_PAGETABLE, 1);
+	atomic_long_inc(&space->accel->nr_tables);
+	return ptdesc_address(ptdesc);
+}
+
+static void accel_table_free(struct accel_space *space, u64 *table)
+{
+	struct ptdesc *ptdesc = virt_to_ptdesc(table);
+
+	mod_lruvec_page_state(ptdesc_page(ptdesc), NR_SECONDARY_PAGETABLE, -1);
+	atomic_long_dec(&space->accel->nr_tables);
+	pagetable_free(ptdesc);
 }
 
 /* Tables for one window, since the lock is no place to wait for memory. */
@@ -60,10 +82,11 @@ struct accel_spares {
 	int nr;
 };
 
-static int accel_spares_fill(struct accel_spares *spares)
+static int accel_spares_fill(struct accel_space *space,
+			     struct accel_spares *spares)
 {
 	while (spares->nr < ARRAY_SIZE(spares->tables)) {
-		u64 *table = accel_table_alloc();
+		u64 *table = accel_table_alloc(space);
 
 		if (!table)
 			return -ENOMEM;
@@ -72,33 +95,49 @@ static int accel_spares_fill(struct accel_spares *spares)
 	return 0;
 }
 
-static void accel_spares_free(struct accel_spares *spares)
+static void accel_spares_free(struct accel_space *space,
+			      struct accel_spares *spares)
 {
 	while (spares->nr)
-		free_page((unsigned long)spares->tables[--spares->nr]);
+		accel_table_free(space, spares->tables[--spares->nr]);
 }
 
-static void accel_table_free(u64 *table, int level)
+static void accel_tables_free(struct accel_space *space, u64 *table, int level)
 {
 	int i;
 
 	for (i = 0; level && i < ACCEL_ENTRIES; i++) {
 		if (accel_is_table(table[i], level))
-			accel_table_free(accel_table(table[i]), level - 1);
+			accel_tables_free(space, accel_table(table[i]),
+					  level - 1);
 	}
-	free_page((unsigned long)table);
+	accel_table_free(space, table);
 }
 
-/* A range that the device has to forget. */
+/*
+ * A range that the device has to forget, and the tables that mapped it, which it may
+ * look at until then.
+ */
 struct accel_gone {
 	unsigned long start;
 	unsigned long end;
+	struct list_head tables;
 };
+
+/* Clear an entry that maps [@start, @end), or a table that maps nothing there. */
+static void accel_entry_clear(u64 *entry, unsigned long start,
+			      unsigned long end, struct accel_gone *gone)
+{
+	WRITE_ONCE(*entry, 0);
+	gone->start = min(gone->start, start);
+	gone->end = max(gone->end, end);
+}
 
 /*
  * Find the entries of [@start, @end) in a table. With @gone they are cleared, and
  * @gone grows to all that they mapped: a notifier that begins or ends within a huge
- * page takes all of its entry. Returns whether there are any.
+ * page takes all of its entry. Tables that are empty then go, too. Returns whether
+ * there were any entries.
  */
 static bool accel_table_find(u64 *table, int level, unsigned long start,
 			     unsigned long end, struct accel_gone *gone)
@@ -106,22 +145,30 @@ static bool accel_table_find(u64 *table, int level, unsigned long start,
 	unsigned long size = 1UL << accel_shift(level);
 	unsigned long addr, base, next;
 	bool found = false;
+	u64 *below;
 
 	for (addr = start; addr < end; addr = next) {
 		u64 *entry = accel_entry(table, level, addr);
 
 		base = ALIGN_DOWN(addr, size);
 		next = min(end, base + size);
-		if (accel_is_table(*entry, level)) {
-			found |= accel_table_find(accel_table(*entry),
-						  level - 1, addr, next, gone);
-		} else if (*entry) {
+		if (!accel_is_table(*entry, level)) {
+			if (!*entry)
+				continue;
 			found = true;
-			if (gone) {
-				WRITE_ONCE(*entry, 0);
-				gone->start = min(gone->start, base);
-				gone->end = max(gone->end, base + size);
-			}
+			if (gone)
+				accel_entry_clear(entry, base, base + size,
+						  gone);
+			continue;
+		}
+		below = accel_table(*entry);
+		if (!accel_table_find(below, level - 1, addr, next, gone))
+			continue;
+		found = true;
+		if (gone && !memchr_inv(below, 0, PAGE_SIZE)) {
+			accel_entry_clear(entry, base, base + size, gone);
+			list_add(&virt_to_ptdesc(below)->pt_list,
+				 &gone->tables);
 		}
 	}
 	return found;
@@ -160,7 +207,8 @@ static void accel_space_free(struct kref *ref)
 {
 	struct accel_space *space = container_of(ref, struct accel_space, ref);
 
-	accel_table_free(space->root, ACCEL_LEVELS - 1);
+	if (space->root)
+		accel_tables_free(space, space->root, ACCEL_LEVELS - 1);
 	mmdrop(space->mm);
 	accel_put(space->accel);
 	kfree(space);
@@ -190,10 +238,14 @@ static struct accel_space *accel_space_get(struct accel *accel, u32 asid)
  * @nr_pending under the same hold of the lock that changed the table.
  */
 static void accel_space_forget(struct accel_space *space,
-			       const struct accel_gone *gone)
+			       struct accel_gone *gone)
 {
+	struct ptdesc *ptdesc, *next;
+
 	accel_invalidate(space->accel, space->asid, gone->start, gone->end);
 	atomic_dec(&space->nr_pending);
+	list_for_each_entry_safe(ptdesc, next, &gone->tables, pt_list)
+		accel_table_free(space, ptdesc_address(ptdesc));
 }
 
 /*
@@ -240,6 +292,7 @@ static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 	struct accel_gone gone = {
 		.start = range->start,
 		.end = min(range->end, accel_end_of_space()),
+		.tables = LIST_HEAD_INIT(gone.tables),
 	};
 	bool ok = true, forget = false;
 
@@ -374,12 +427,16 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		.hmm_pfns = pfns,
 		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
-	struct accel_gone gone = { start, start + ACCEL_WINDOW };
+	struct accel_gone gone = {
+		.start = start,
+		.end = start + ACCEL_WINDOW,
+		.tables = LIST_HEAD_INIT(gone.tables),
+	};
 	struct accel_spares spares = { };
 	bool changed = false;
 	int ret;
 
-	ret = accel_spares_fill(&spares);
+	ret = accel_spares_fill(space, &spares);
 	if (ret)
 		goto out;
 	memset(pfns, 0, ACCEL_ENTRIES * sizeof(*pfns));
@@ -408,7 +465,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	if (changed)
 		accel_space_forget(space, &gone);
 out:
-	accel_spares_free(&spares);
+	accel_spares_free(space, &spares);
 	return ret;
 }
 
@@ -712,14 +769,13 @@ struct accel_space *accel_space_create(struct accel *accel,
 	space->accel = accel;
 	space->mm = mm;
 	space->flags = flags;
-	space->root = accel_table_alloc();
-	if (!space->root) {
-		kfree(space);
-		return ERR_PTR(-ENOMEM);
-	}
 	accel_get(accel);
 	mmgrab(mm);
 
+	ret = -ENOMEM;
+	space->root = accel_table_alloc(space);
+	if (!space->root)
+		goto err_put;
 	ret = mmu_interval_notifier_insert(&space->notifier, mm, 0,
 					   ULONG_MAX & PAGE_MASK,
 					   &accel_notifier_ops);

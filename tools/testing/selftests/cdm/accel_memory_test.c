@@ -455,6 +455,79 @@ TEST_F_TIMEOUT(mem, userfaultfd, CDM_TIMEOUT)
 	EXPECT_EQ(want, cpu_sum(addr, 16 * PAGE));
 }
 
+#define SPREAD	64	/* pages, each in a window of its own */
+
+static int fill_spread(struct cdm_accel *dev, char *addr)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < SPREAD; i++)
+		err = accel_fill(dev, addr + i * SIZE, 1, PAGE);
+	return err;
+}
+
+/* What the device has needed to find memory goes with it. */
+TEST_F_TIMEOUT(mem, tables_go, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SPREAD * SIZE);
+	long before;
+
+	ASSERT_EQ(0, accel_fill(self->dev, self->addr, 1, PAGE));
+	before = accel_stat(&self->a.pci, "tables");
+	ASSERT_LT(0, before);
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(0, fill_spread(self->dev, addr));
+		EXPECT_LE(before + SPREAD,
+			  accel_stat(&self->a.pci, "tables"));
+		ASSERT_EQ(0, madvise(addr, SPREAD * SIZE, MADV_DONTNEED));
+		EXPECT_GE(before + 2, accel_stat(&self->a.pci, "tables"));
+	}
+	munmap(addr, SPREAD * SIZE);
+	EXPECT_GE(before, accel_stat(&self->a.pci, "tables"));
+}
+
+#define GROUP	"cdm_accel"
+
+static int tables_fn(struct cdm_child *me, void *arg)
+{
+	struct accel own = { .pci = *(struct accel_pci *)arg };
+	char *addr = cdm_map(SPREAD * SIZE);
+
+	if (cdm_cgroup_enter(GROUP) || accel_open(&own, 0) ||
+	    fill_spread(own.dev, addr))
+		return 1;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	return 0;
+}
+
+/* The statistics of a group lag behind. */
+static bool group_has_tables(long min, long max)
+{
+	for (int i = 0; i < ACCEL_MS / 100; i++) {
+		long size = cdm_cgroup_stat(GROUP, "memory.stat",
+					    "sec_pagetables");
+
+		if (size >= min && size <= max)
+			return true;
+		usleep(100000);
+	}
+	return false;
+}
+
+TEST_F_TIMEOUT(mem, tables_are_charged, CDM_TIMEOUT)
+{
+	struct cdm_child child;
+
+	ASSERT_EQ(0, cdm_cgroup_create(GROUP));
+	ASSERT_EQ(0, cdm_start(&child, tables_fn, &self->a.pci));
+	ASSERT_EQ(0, cdm_hear(&child));
+	EXPECT_TRUE(group_has_tables(SPREAD * PAGE, 2 * SPREAD * PAGE));
+	cdm_kill(&child);
+	EXPECT_TRUE(group_has_tables(0, 0));
+	EXPECT_EQ(0, cdm_cgroup_remove(GROUP));
+}
+
 /*
  * Pages that are clean, so that reclaim would throw them away, are written by the
  * device. It has been at them before, or at a page beside them.
@@ -558,7 +631,6 @@ FIXTURE_TEARDOWN(clean)
 static int make_clean(enum clean kind, char *addr)
 {
 	size_t size = kind == CLEAN_FREED_HUGE ? SIZE : PAGE;
-	volatile char *at = addr;
 
 	switch (kind) {
 	case CLEAN_FREED:
@@ -569,12 +641,12 @@ static int make_clean(enum clean kind, char *addr)
 		cdm_fill(addr, 2 * PAGE, SEED);
 		if (cdm_pageout(addr, PAGE))
 			return -1;
-		return *at != (char)cdm_word(SEED, 0);
+		return accel_count((__u64 *)addr) != cdm_word(SEED, 0);
 	case CLEAN_SHMEM:
 		cdm_fill(addr + PAGE, PAGE, SEED);
 		if (madvise(addr, PAGE, MADV_REMOVE))
 			return -1;
-		return *at;
+		return accel_count((__u64 *)addr);
 	default:
 		cdm_fill(addr, 2 * PAGE, SEED);
 		return msync(addr, 2 * PAGE, MS_SYNC);
