@@ -20,9 +20,16 @@
 
 #include "accel_hw.h"
 
+#define ACCEL_WINDOW		PMD_SIZE	/* looked at around a fault */
+#define ACCEL_MAX_JOBS		128	/* of a file, with those nobody has waited for */
+#define ACCEL_MAX_FAULTS	ACCEL_MAX_JOBS	/* of a process; others fail */
+#define ACCEL_MAX_NOTES		256	/* of a process; others are lost */
+#define ACCEL_WORKERS		4	/* of a process: faults at the same time */
+
 struct device;
 struct pci_dev;
 struct seq_file;
+struct vhost_task;
 
 /**
  * struct accel_call - a command that will be answered
@@ -123,8 +130,20 @@ struct accel {
 };
 
 /**
+ * struct accel_worker - a thread of a process that looks after the device's faults
+ * @space: the process's
+ * @task: the thread
+ * @idle: it sleeps, and nobody has woken it; under @queue_lock
+ */
+struct accel_worker {
+	struct accel_space *space;
+	struct vhost_task *task;
+	bool idle;
+};
+
+/**
  * struct accel_space - an address space, as the device sees it
- * @ref: its file, and work under way, hold a reference
+ * @ref: its file, its workers and users under way hold a reference
  * @accel: the device
  * @asid: its number there
  * @flags: CDM_ACCEL_MIGRATE_*
@@ -134,6 +153,15 @@ struct accel {
  * @root: of that
  * @nr_pending: invalidations that the device has not answered; raised under @lock
  * @dead: no more entries are made; under @lock
+ * @queue_lock: protects what follows
+ * @closed: nothing is queued any more
+ * @faults: that wait for a worker
+ * @nr_faults: with those at work
+ * @notes: that wait, one of a region
+ * @first_note: the oldest of these
+ * @nr_notes: how many
+ * @workers: threads of the process
+ * @end_work: ends them
  */
 struct accel_space {
 	struct kref ref;
@@ -146,10 +174,20 @@ struct accel_space {
 	u64 *root;
 	atomic_t nr_pending;
 	bool dead;
+	spinlock_t queue_lock;		/* see above */
+	bool closed;
+	struct list_head faults;
+	unsigned int nr_faults;
+	struct cdm_accel_note notes[ACCEL_MAX_NOTES];
+	unsigned int first_note;
+	unsigned int nr_notes;
+	struct accel_worker workers[ACCEL_WORKERS];
+	struct work_struct end_work;
 };
 
 /* pci.c */
 extern struct workqueue_struct *accel_wq;
+extern struct workqueue_struct *accel_end_wq;
 void accel_get(struct accel *accel);
 void accel_put(struct accel *accel);
 int accel_enter(struct accel *accel);
@@ -176,9 +214,21 @@ bool accel_link_is_down(struct accel *accel);
 /* mmu.c */
 struct accel_space *accel_space_create(struct accel *accel,
 				       struct mm_struct *mm, u32 flags);
+int accel_space_attach(struct accel_space *space);
+void accel_space_detach(struct accel_space *space);
 void accel_space_destroy(struct accel_space *space);
+struct accel_space *accel_space_get(struct accel *accel, u32 asid);
+void accel_space_put(struct accel_space *space);
+int accel_resolve(struct accel_space *space, unsigned long addr, bool write);
+void accel_attract(struct accel_space *space, unsigned long addr,
+		   unsigned long size);
 void accel_spaces_stop(struct accel *accel);
 void accel_spaces_restart(struct accel *accel);
+
+/* work.c */
+void accel_workers_init(struct accel_space *space);
+int accel_workers_start(struct accel_space *space);
+void accel_workers_end(struct accel_space *space);
 void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault);
 void accel_note(struct accel *accel, const struct cdm_accel_note *note);
 

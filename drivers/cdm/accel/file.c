@@ -17,8 +17,6 @@
 
 #include "accel.h"
 
-#define ACCEL_MAX_JOBS	128	/* of a file, with those nobody has waited for */
-
 struct accel_file {
 	struct accel *accel;
 	/* Protects @space against another attachment. */
@@ -58,10 +56,15 @@ static struct accel_space *accel_file_space(struct accel_file *file)
 	return smp_load_acquire(&file->space);
 }
 
+/*
+ * The address space comes about without @sem: that takes the mmap lock, and whoever
+ * suspends the device or finds it lost must not wait for a process.
+ */
 static int accel_attach(struct accel_file *file,
 			struct cdm_accel_attach *attach)
 {
 	struct accel_space *space;
+	int ret;
 
 	lockdep_assert_held(&file->lock);
 	if (attach->flags & ~(CDM_ACCEL_MIGRATE_ON_FAULT |
@@ -75,6 +78,15 @@ static int accel_attach(struct accel_file *file,
 	space = accel_space_create(file->accel, current->mm, attach->flags);
 	if (IS_ERR(space))
 		return PTR_ERR(space);
+	ret = accel_enter(file->accel);
+	if (!ret) {
+		ret = accel_space_attach(space);
+		accel_leave(file->accel);
+	}
+	if (ret) {
+		accel_space_destroy(space);
+		return ret;
+	}
 	attach->asid = space->asid;
 	/* Complete for those who look without the lock. */
 	smp_store_release(&file->space, space);
@@ -88,13 +100,10 @@ static long accel_ioc_attach(struct accel_file *file, void __user *arg)
 
 	if (copy_from_user(&attach, arg, sizeof(attach)))
 		return -EFAULT;
-	ret = accel_enter(file->accel);
-	if (ret)
-		return ret;
-	mutex_lock(&file->lock);
+	if (mutex_lock_killable(&file->lock))
+		return -EINTR;
 	ret = accel_attach(file, &attach);
 	mutex_unlock(&file->lock);
-	accel_leave(file->accel);
 	if (!ret && copy_to_user(arg, &attach, sizeof(attach)))
 		ret = -EFAULT;
 	return ret;
@@ -408,7 +417,7 @@ static bool accel_all_done(struct accel_file *file)
 	return done;
 }
 
-/* After accel_space_destroy() all jobs have ended, or are about to be told so. */
+/* After accel_space_detach() all jobs have ended, or are about to be told so. */
 static int accel_release(struct inode *inode, struct file *filp)
 {
 	struct accel_file *file = filp->private_data;
@@ -417,8 +426,10 @@ static int accel_release(struct inode *inode, struct file *filp)
 
 	down_read(&accel->sem);
 	if (file->space)
-		accel_space_destroy(file->space);
+		accel_space_detach(file->space);
 	up_read(&accel->sem);
+	if (file->space)
+		accel_space_destroy(file->space);
 	wait_event(file->wait, accel_all_done(file));
 	list_for_each_entry_safe(job, next, &file->jobs, list)
 		kfree(job);

@@ -12,9 +12,7 @@
 #include <linux/huge_mm.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
-#include <linux/memcontrol.h>
 #include <linux/mm.h>
-#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -25,7 +23,6 @@
 
 #define ACCEL_LEVELS	4
 #define ACCEL_ENTRIES	512
-#define ACCEL_WINDOW	PMD_SIZE	/* looked at around a fault */
 #define ACCEL_LINE	64		/* bytes of an access that counts */
 #define ACCEL_PATIENCE	(10 * HZ)	/* for others to be done with a page */
 
@@ -50,16 +47,12 @@ static bool accel_is_table(u64 entry, int level)
 	return level && entry && !(entry & CDM_ACCEL_PTE_LEAF);
 }
 
-/* Tables are charged to the process, and counted with those of KVM. */
+/* Charged to the caller, who is of the process, and counted as those of KVM are. */
 static u64 *accel_table_alloc(struct accel_space *space)
 {
-	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(space->mm);
-	struct mem_cgroup *old = set_active_memcg(memcg);
 	struct ptdesc *ptdesc = pagetable_alloc(GFP_KERNEL_ACCOUNT | __GFP_ZERO,
 						0);
 
-	set_active_memcg(old);
-	mem_cgroup_put(memcg);
 	if (!ptdesc)
 		return NULL;
 	mod_lruvec_page_state(ptdesc_page(ptdesc), NR_SECONDARY_PAGETABLE, 1);
@@ -214,12 +207,12 @@ static void accel_space_free(struct kref *ref)
 	kfree(space);
 }
 
-static void accel_space_put(struct accel_space *space)
+void accel_space_put(struct accel_space *space)
 {
 	kref_put(&space->ref, accel_space_free);
 }
 
-static struct accel_space *accel_space_get(struct accel *accel, u32 asid)
+struct accel_space *accel_space_get(struct accel *accel, u32 asid)
 {
 	struct accel_space *space = NULL;
 
@@ -404,7 +397,8 @@ static int accel_touch(struct mm_struct *mm, unsigned long addr, bool write)
 	bool unlocked = false;
 	int ret;
 
-	mmap_read_lock(mm);
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
 	ret = fixup_user_fault(mm, addr, write ? FAULT_FLAG_WRITE : 0,
 			       &unlocked);
 	mmap_read_unlock(mm);
@@ -443,7 +437,9 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	pfns[wanted] = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
 
 	range.notifier_seq = mmu_interval_read_begin(range.notifier);
-	mmap_read_lock(space->mm);
+	ret = -EINTR;
+	if (mmap_read_lock_killable(space->mm))
+		goto out;
 	ret = hmm_range_fault(&range);
 	mmap_read_unlock(space->mm);
 	if (ret)
@@ -484,8 +480,8 @@ static int accel_fault_in(struct accel_space *space, unsigned long addr,
 }
 
 /* Move the window to the device; what does not want to move stays. */
-static void accel_attract(struct accel_space *space, unsigned long addr,
-			  unsigned long size)
+void accel_attract(struct accel_space *space, unsigned long addr,
+		   unsigned long size)
 {
 	struct accel *accel = space->accel;
 	unsigned long start = ALIGN_DOWN(addr, size);
@@ -503,158 +499,25 @@ static bool accel_is_away(struct accel_space *space, unsigned long addr)
 	       nid != space->accel->nid;
 }
 
-static int accel_resolve(struct accel_space *space, unsigned long addr,
-			 bool write)
+/* Make @addr accessible to the device. The caller is a task of the process. */
+int accel_resolve(struct accel_space *space, unsigned long addr, bool write)
 {
 	unsigned long *pfns;
-	int ret = -EFAULT;
+	int ret;
 
 	if (addr >= accel_end_of_space())
-		return ret;
-	pfns = kmalloc_array(ACCEL_ENTRIES, sizeof(*pfns), GFP_KERNEL);
+		return -EFAULT;
+	pfns = kmalloc_array(ACCEL_ENTRIES, sizeof(*pfns), GFP_KERNEL_ACCOUNT);
 	if (!pfns)
 		return -ENOMEM;
-	if (mmget_not_zero(space->mm)) {
+	ret = accel_fault_in(space, addr, write, pfns);
+	if (!ret && (space->flags & CDM_ACCEL_MIGRATE_ON_FAULT) &&
+	    accel_is_away(space, addr)) {
+		accel_attract(space, addr, ACCEL_WINDOW);
 		ret = accel_fault_in(space, addr, write, pfns);
-		if (!ret && (space->flags & CDM_ACCEL_MIGRATE_ON_FAULT) &&
-		    accel_is_away(space, addr)) {
-			accel_attract(space, addr, ACCEL_WINDOW);
-			ret = accel_fault_in(space, addr, write, pfns);
-		}
-		mmput(space->mm);
 	}
 	kfree(pfns);
 	return ret;
-}
-
-/* What the device has reported, for a worker to look after. */
-struct accel_event {
-	struct work_struct work;
-	struct accel_space *space;
-	union {
-		struct cdm_accel_fault fault;
-		struct cdm_accel_note note;
-	};
-};
-
-/*
- * A device that asks for a page gets all of the window, and does not ask again. As far
- * as one knows it is going to read it.
- */
-static void accel_report_fault(struct accel_space *space,
-			       const struct cdm_accel_fault *fault)
-{
-	if (!(space->flags & CDM_ACCEL_REPORT_FAULTS) ||
-	    !mmget_not_zero(space->mm))
-		return;
-	cdm_report_accesses(space->accel->nid, space->mm,
-			    ALIGN_DOWN(fault->addr, ACCEL_WINDOW),
-			    ACCEL_WINDOW, ACCEL_WINDOW / ACCEL_LINE);
-	mmput(space->mm);
-	atomic_long_inc(&space->accel->nr_reported);
-}
-
-/* Whatever the reason why it cannot be resolved, to the job it is -EFAULT. */
-static void accel_fault_work(struct work_struct *work)
-{
-	struct accel_event *event = container_of(work, struct accel_event, work);
-	struct accel_space *space = event->space;
-	struct accel *accel = space->accel;
-	struct cdm_accel_cmd cmd = {
-		.op = CDM_ACCEL_OP_RESUME,
-		.args = { event->fault.seq },
-	};
-
-	if (accel_resolve(space, event->fault.addr, event->fault.write))
-		cmd.args[1] = EFAULT;
-	accel_push(accel, &cmd);
-	accel_report_fault(space, &event->fault);
-	accel_space_put(space);
-	kfree(event);
-}
-
-/* One note of so many is looked at, and stands for the others. */
-#define ACCEL_SAMPLE	8
-
-static void accel_report_note(struct accel_space *space,
-			      const struct cdm_accel_note *note)
-{
-	u64 nr = note->count;
-
-	if (!(space->flags & CDM_ACCEL_REPORT_ACCESSES)) {
-		if (get_random_u32_below(ACCEL_SAMPLE))
-			return;
-		nr *= ACCEL_SAMPLE;
-	}
-	cdm_report_accesses(space->accel->nid, space->mm, note->addr,
-			    1UL << note->shift, nr);
-	atomic_long_inc(&space->accel->nr_reported);
-}
-
-static void accel_note_work(struct work_struct *work)
-{
-	struct accel_event *event = container_of(work, struct accel_event, work);
-	const struct cdm_accel_note *note = &event->note;
-	struct accel_space *space = event->space;
-
-	if (mmget_not_zero(space->mm)) {
-		if (note->shift == PMD_SHIFT)
-			accel_attract(space, note->addr, 1UL << note->shift);
-		else
-			accel_report_note(space, note);
-		mmput(space->mm);
-	}
-	accel_space_put(space);
-	kfree(event);
-}
-
-static struct accel_event *accel_event(struct accel *accel, u32 asid,
-				       work_func_t fn)
-{
-	struct accel_space *space = accel_space_get(accel, asid);
-	struct accel_event *event;
-
-	if (!space)
-		return NULL;
-	event = kzalloc(sizeof(*event), GFP_KERNEL);
-	if (!event) {
-		accel_space_put(space);
-		return NULL;
-	}
-	event->space = space;
-	INIT_WORK(&event->work, fn);
-	return event;
-}
-
-/* Each fault has a worker: one that takes long is not to hold up others. */
-void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault)
-{
-	struct cdm_accel_cmd cmd = {
-		.op = CDM_ACCEL_OP_RESUME,
-		.args = { fault->seq, EFAULT },
-	};
-	struct accel_event *event;
-
-	event = accel_event(accel, fault->asid, accel_fault_work);
-	if (!event) {
-		accel_push(accel, &cmd);
-		return;
-	}
-	event->fault = *fault;
-	queue_work(accel_wq, &event->work);
-}
-
-void accel_note(struct accel *accel, const struct cdm_accel_note *note)
-{
-	struct accel_event *event;
-
-	if (note->shift < PAGE_SHIFT || note->shift > PMD_SHIFT)
-		return;
-	event = accel_event(accel, note->asid, accel_note_work);
-	if (!event)
-		return;
-	event->note = *note;
-	queue_work(accel_wq, &event->work);
 }
 
 static int accel_space_number(struct accel_space *space)
@@ -754,18 +617,22 @@ void accel_spaces_restart(struct accel *accel)
 	accel_spaces_each(accel, accel_space_show);
 }
 
-/* Make the device see @mm, the caller's. The caller holds @sem for reading. */
+/*
+ * An address space for @mm, the caller's, which the device does not see yet. Waits
+ * for the mmap lock, so the caller must hold nothing that others need.
+ */
 struct accel_space *accel_space_create(struct accel *accel,
 				       struct mm_struct *mm, u32 flags)
 {
 	struct accel_space *space;
 	int ret;
 
-	space = kzalloc(sizeof(*space), GFP_KERNEL);
+	space = kzalloc(sizeof(*space), GFP_KERNEL_ACCOUNT);
 	if (!space)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&space->ref);
 	mutex_init(&space->lock);
+	accel_workers_init(space);
 	space->accel = accel;
 	space->mm = mm;
 	space->flags = flags;
@@ -781,11 +648,9 @@ struct accel_space *accel_space_create(struct accel *accel,
 					   &accel_notifier_ops);
 	if (ret)
 		goto err_put;
-	/* With its number others find it. */
-	ret = accel_space_number(space);
+	ret = accel_workers_start(space);
 	if (ret)
 		goto err_notifier;
-	accel_space_show(space);
 	return space;
 
 err_notifier:
@@ -795,12 +660,23 @@ err_put:
 	return ERR_PTR(ret);
 }
 
+/* Make the device see it. The caller holds @sem for reading. */
+int accel_space_attach(struct accel_space *space)
+{
+	int ret = accel_space_number(space);
+
+	/* With its number others find it. */
+	if (!ret)
+		accel_space_show(space);
+	return ret;
+}
+
 /*
  * The device must not see the address space any more, and its number is free
  * for others. When this returns, the device has ended all jobs, or has been
  * stopped. The caller holds @sem for reading.
  */
-void accel_space_destroy(struct accel_space *space)
+void accel_space_detach(struct accel_space *space)
 {
 	struct accel *accel = space->accel;
 
@@ -811,7 +687,13 @@ void accel_space_destroy(struct accel_space *space)
 	accel_set_root(accel, space->asid, 0);
 	/* From here on no access is under way, whatever became of the jobs. */
 	accel_invalidate(accel, space->asid, 0, accel_end_of_space());
-	mmu_interval_notifier_remove(&space->notifier);
 	accel_space_hide(space);
+}
+
+/* Waits for notifiers of the process, so the caller must hold nothing. */
+void accel_space_destroy(struct accel_space *space)
+{
+	mmu_interval_notifier_remove(&space->notifier);
+	accel_workers_end(space);
 	accel_space_put(space);
 }

@@ -25,7 +25,10 @@
 #define ACCEL_UNREGISTER_MS	60000
 #define ACCEL_PAUSE		100	/* ms until the next attempt */
 
+/* For devices: what may take long on behalf of a process does not come here. */
 struct workqueue_struct *accel_wq;
+/* For workers of processes that end. */
+struct workqueue_struct *accel_end_wq;
 static DEFINE_IDA(accel_ida);
 
 static void accel_free(struct kref *ref)
@@ -448,12 +451,22 @@ static int __init accel_init(void)
 	accel_wq = alloc_workqueue("cdm_accel", WQ_UNBOUND, 0);
 	if (!accel_wq)
 		return -ENOMEM;
+	ret = -ENOMEM;
+	accel_end_wq = alloc_workqueue("cdm_accel_end", WQ_UNBOUND,
+				       WQ_MAX_ACTIVE);
+	if (!accel_end_wq)
+		goto err_wq;
 	accel_debugfs_init();
 	ret = pci_register_driver(&accel_driver);
-	if (ret) {
-		accel_debugfs_exit();
-		destroy_workqueue(accel_wq);
-	}
+	if (ret)
+		goto err_debugfs;
+	return 0;
+
+err_debugfs:
+	accel_debugfs_exit();
+	destroy_workqueue(accel_end_wq);
+err_wq:
+	destroy_workqueue(accel_wq);
 	return ret;
 }
 module_init(accel_init);
@@ -461,6 +474,7 @@ module_init(accel_init);
 static void __exit accel_exit(void)
 {
 	pci_unregister_driver(&accel_driver);
+	destroy_workqueue(accel_end_wq);
 	destroy_workqueue(accel_wq);
 	accel_debugfs_exit();
 	ida_destroy(&accel_ida);

@@ -118,8 +118,9 @@ struct cdm_accel_info {
  * @flags: CDM_ACCEL_*, see above; without any, memory stays where it is
  * @asid: out: number of the address space on the device
  *
- * Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
- * spaces.
+ * Threads are made that resolve the faults of jobs, with the memory policy of the
+ * caller. Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
+ * spaces, -EAGAIN too many threads, -ENOMEM, -EINTR.
  */
 struct cdm_accel_attach {
 	__u32 flags;

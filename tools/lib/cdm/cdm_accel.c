@@ -137,8 +137,10 @@ int cdm_accel_info(struct cdm_accel *dev, struct cdm_accel_info *info)
  * @dev: the queue
  * @flags: CDM_ACCEL_MIGRATE_*; 0: memory stays where it is
  *
+ * Jobs that touch memory first do so by the memory policy that the caller has now.
+ *
  * Return: 0, -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
- * spaces, -ENODEV.
+ * spaces, -EAGAIN too many threads, -ENOMEM, -EINTR, -ENODEV.
  */
 int cdm_accel_attach(struct cdm_accel *dev, unsigned int flags)
 {

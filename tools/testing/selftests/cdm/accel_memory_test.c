@@ -4,8 +4,6 @@
  * process may, no more, and sees what it sees.
  */
 #include <linux/loop.h>
-#include <linux/userfaultfd.h>
-#include <sys/syscall.h>
 
 #include "accel_util.h"
 
@@ -432,20 +430,13 @@ static void *provider_fn(void *arg)
 
 TEST_F_TIMEOUT(mem, userfaultfd, CDM_TIMEOUT)
 {
-	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	struct uffdio_api api = { .api = UFFD_API };
 	char *addr = cdm_map(16 * PAGE);
-	struct uffdio_register reg = {
-		.range = { .start = va(addr), .len = 16 * PAGE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
+	int fd = accel_uffd(addr, 16 * PAGE, UFFDIO_REGISTER_MODE_MISSING);
 	pthread_t thread;
 	__u64 want = 0;
 
 	if (fd < 0)
 		SKIP(return, "no userfaultfd: %s", strerror(errno));
-	ASSERT_EQ(0, ioctl(fd, UFFDIO_API, &api));
-	ASSERT_EQ(0, ioctl(fd, UFFDIO_REGISTER, &reg));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, provider_fn, &fd));
 	for (int i = 0; i < 16; i++)
 		want += va(addr + i * PAGE) * (PAGE / 8);
@@ -453,6 +444,59 @@ TEST_F_TIMEOUT(mem, userfaultfd, CDM_TIMEOUT)
 	want += 1 - va(addr + 5 * PAGE);
 	EXPECT_EQ(want, accel_sum(self->dev, addr, 16 * PAGE));
 	EXPECT_EQ(want, cpu_sum(addr, 16 * PAGE));
+}
+
+static int bound_fn(struct cdm_child *me, void *arg)
+{
+	const struct accel *a = arg;
+	struct accel own = { .pci = a->pci };
+	char *addr = cdm_map_huge(2 * SIZE);
+	int nid = a->nid;
+
+	/* The second half is of pages that are not huge. */
+	if (madvise(addr + SIZE, SIZE, MADV_NOHUGEPAGE) || cdm_bind_task(nid) ||
+	    accel_open(&own, 0) || accel_fill(own.dev, addr, 7, 2 * SIZE))
+		return 1;
+	if (cdm_pages_on(addr, 2 * SIZE, nid) != 2 * PAGES)
+		return 2;
+	return cpu_sum(addr, 2 * SIZE) != 2 * 7 * WORDS;
+}
+
+/* As numactl --membind. */
+TEST_F_TIMEOUT(mem, task_policy, CDM_TIMEOUT)
+{
+	struct cdm_child child;
+
+	ASSERT_EQ(0, cdm_start(&child, bound_fn, &self->a));
+	EXPECT_EQ(0, cdm_wait(&child));
+}
+
+#define GROUP	"cdm_accel"
+
+static int confined_fn(struct cdm_child *me, void *arg)
+{
+	struct accel own = { .pci = *(struct accel_pci *)arg };
+	char *addr = cdm_map(SIZE);
+
+	if (cdm_cgroup_enter(GROUP) || accel_open(&own, 0) ||
+	    accel_fill(own.dev, addr, 7, SIZE))
+		return 1;
+	return cdm_pages_on(addr, SIZE, cdm_ram(1)) != PAGES;
+}
+
+TEST_F_TIMEOUT(mem, cpuset, CDM_TIMEOUT)
+{
+	struct cdm_child child;
+	char mems[16];
+
+	if (cdm_rams().nr < 2)
+		SKIP(return, "needs two RAM nodes");
+	snprintf(mems, sizeof(mems), "%d", cdm_ram(1));
+	ASSERT_EQ(0, cdm_cgroup_create(GROUP));
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", mems));
+	ASSERT_EQ(0, cdm_start(&child, confined_fn, &self->a.pci));
+	EXPECT_EQ(0, cdm_wait(&child));
+	EXPECT_EQ(0, cdm_cgroup_remove(GROUP));
 }
 
 #define SPREAD	64	/* pages, each in a window of its own */
@@ -485,8 +529,6 @@ TEST_F_TIMEOUT(mem, tables_go, CDM_TIMEOUT)
 	munmap(addr, SPREAD * SIZE);
 	EXPECT_GE(before, accel_stat(&self->a.pci, "tables"));
 }
-
-#define GROUP	"cdm_accel"
 
 static int tables_fn(struct cdm_child *me, void *arg)
 {

@@ -4,9 +4,6 @@
  * happens to it makes no difference to the result, or to somebody else; and
  * memory that follows the jobs to the device.
  */
-#include <linux/userfaultfd.h>
-#include <sys/syscall.h>
-
 #include "accel_util.h"
 
 #define SIZE	(2 * MIB)
@@ -471,24 +468,6 @@ static char *map_huge_memfd(int *fd)
 	       NULL : addr;
 }
 
-static int open_writeprotect(char *addr, size_t size)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_register reg = {
-		.range = { .start = va(addr), .len = size },
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
-	    ioctl(fd, UFFDIO_REGISTER, &reg))
-		return -1;
-	return fd;
-}
-
 /* Of the page table of this process. */
 static long huge_kib(const char *addr)
 {
@@ -526,7 +505,8 @@ FIXTURE_SETUP(part)
 						   cdm_map_huge(SIZE);
 	ASSERT_NE(NULL, self->addr);
 	if (variant->part == PART_WRITEPROTECT) {
-		self->uffd = open_writeprotect(self->addr, SIZE);
+		self->uffd = accel_uffd(self->addr, SIZE,
+					UFFDIO_REGISTER_MODE_WP);
 		ASSERT_LE(0, self->uffd);
 	}
 	self->addr[0] = 1;
@@ -748,6 +728,51 @@ TEST_F_TIMEOUT(at_once, reaper, CDM_TIMEOUT)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(1, accel_stat(&self->a.pci, "invals_pending"));
 	close(pidfd);
+}
+
+/* A process whose faults nobody resolves is a problem of its own. */
+FIXTURE(stuck) {
+	struct accel a;
+	struct cdm_child child;
+};
+
+FIXTURE_SETUP(stuck)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	ASSERT_EQ(0, cdm_start(&self->child, accel_stuck_fn, &self->a.pci));
+	ASSERT_EQ(0, cdm_hear(&self->child));
+}
+
+FIXTURE_TEARDOWN(stuck)
+{
+	cdm_kill(&self->child);
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+TEST_F_TIMEOUT(stuck, others, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE);
+
+	EXPECT_EQ(0, accel_fill(self->a.dev, addr, 1, SIZE));
+	EXPECT_EQ(WORDS, cpu_sum(addr, SIZE));
+}
+
+TEST_F_TIMEOUT(stuck, close, CDM_TIMEOUT)
+{
+	cdm_say(&self->child, 0);
+	EXPECT_EQ(0, cdm_hear(&self->child));
+}
+
+TEST_F_TIMEOUT(stuck, unbind, CDM_TIMEOUT)
+{
+	EXPECT_EQ(0, accel_unbind(&self->a.pci));
+	accel_close(&self->a);
+	ASSERT_EQ(0, accel_bind(&self->a.pci));
+	EXPECT_EQ(0, accel_open(&self->a, 0));
 }
 
 /* Memory that follows the jobs. */

@@ -6,7 +6,9 @@
 #ifndef _ACCEL_UTIL_H
 #define _ACCEL_UTIL_H
 
+#include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 
 #include "cdm_util.h"
 #include "cdm_accel.h"
@@ -350,6 +352,63 @@ static inline char *accel_map_filled(size_t size, __u64 seed)
 static inline __u64 page_of(__u64 addr)
 {
 	return addr & ~(PAGE - 1);
+}
+
+/* A userfaultfd for @mode of the range, or -1 */
+static inline int accel_uffd(char *addr, size_t size, __u64 mode)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = va(addr), .len = size },
+		.mode = mode,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (mode & UFFDIO_REGISTER_MODE_WP)
+		api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -1;
+	return fd;
+}
+
+#define ACCEL_STUCK_FILES	3
+#define ACCEL_STUCK_JOBS	100
+
+/*
+ * A child with jobs that fault where nobody provides a page. It tells when the
+ * device has found all of them, and, once it has been told to, that it has closed
+ * its files.
+ */
+static inline int accel_stuck_fn(struct cdm_child *me, void *arg)
+{
+	int nr = ACCEL_STUCK_FILES * ACCEL_STUCK_JOBS;
+	struct accel own[ACCEL_STUCK_FILES];
+	char *addr = cdm_map(nr * PAGE);
+	long faults;
+	__u32 id;
+
+	if (accel_uffd(addr, nr * PAGE, UFFDIO_REGISTER_MODE_MISSING) < 0)
+		return 1;
+	for (int i = 0; i < ACCEL_STUCK_FILES; i++) {
+		own[i].pci = *(struct accel_pci *)arg;
+		if (accel_open(&own[i], 0))
+			return 2;
+	}
+	faults = accel_stat(&own[0].pci, "faults");
+	for (int i = 0; i < nr; i++)
+		if (cdm_accel_fill(own[i % ACCEL_STUCK_FILES].dev,
+				   addr + i * PAGE, 1, 8, &id))
+			return 3;
+	while (accel_stat(&own[0].pci, "faults") < faults + nr)
+		usleep(10000);
+	cdm_say(me, 0);
+	cdm_hear(me);
+	for (int i = 0; i < ACCEL_STUCK_FILES; i++)
+		accel_close(&own[i]);
+	cdm_say(me, 0);
+	cdm_hear(me);
+	return 0;
 }
 
 /* Trees of struct cdm_accel_job_node, as the device builds them */

@@ -208,7 +208,7 @@ TEST_F_TIMEOUT(bad, page, CDM_TIMEOUT)
 /* The end of the last device: others, where there are some, must go on. */
 FIXTURE(lost) {
 	struct accel a;
-	struct cdm_child child[4];
+	struct cdm_child child[5];
 };
 
 FIXTURE_SETUP(lost)
@@ -366,13 +366,14 @@ TEST_F_TIMEOUT(lost, link, 2 * CDM_TIMEOUT)
 {
 	static int (* const fn[])(struct cdm_child *me, void *arg) = {
 		bystander_fn, survivor_fn, victim_fn, sleeper_fn,
+		accel_stuck_fn,
 	};
 	char *ram = cdm_map(SIZE);
 	struct cdm_accel *dev;
 	__u32 id;
 
 	cdm_fill(ram, SIZE, SEED);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < ARRAY_SIZE(fn); i++) {
 		ASSERT_EQ(0, cdm_start(&self->child[i], fn[i], &self->a.pci));
 		ASSERT_EQ(0, cdm_hear(&self->child[i]));
 	}
@@ -383,9 +384,9 @@ TEST_F_TIMEOUT(lost, link, 2 * CDM_TIMEOUT)
 	EXPECT_EQ(-ENODEV, accel_end(self->a.dev, id, NULL));
 	EXPECT_EQ(-ENODEV, cdm_accel_fill(self->a.dev, ram, 1, SIZE, &id));
 	EXPECT_EQ(0, cdm_wrong(ram, SIZE, SEED));
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < ARRAY_SIZE(fn); i++)
 		cdm_say(&self->child[i], 0);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < ARRAY_SIZE(fn); i++) {
 		int status = cdm_wait(&self->child[i]);
 
 		self->child[i].pid = 0;
