@@ -45,6 +45,18 @@ struct accel_call {
 };
 
 /**
+ * struct accel_ring - what the driver knows of a ring of its own accord
+ * @shared: the ring; what the device writes there is not trusted
+ * @head: what the producer has written; of a ring of the device's, unused
+ * @tail: what the consumer has taken; of a ring of the driver's, when last looked at
+ */
+struct accel_ring {
+	struct cdm_accel_ring *shared;
+	u32 head;
+	u32 tail;
+};
+
+/**
  * enum accel_state - what there is between the driver and the device
  * @ACCEL_STOPPED: the device accesses no memory, and knows no address space
  * @ACCEL_CLOSED: nothing is sent to it any more, but it may be at work yet
@@ -62,6 +74,7 @@ enum accel_state {
  *	reference
  * @pdev: the PCI function
  * @bar: what both sides share
+ * @regs: what the device said of itself when the driver found it; but @reset counts
  * @bells: BAR 0
  * @mem: the device node's memory; NULL when there is none (any more)
  * @mem_lock: protects @mem
@@ -78,10 +91,15 @@ enum accel_state {
  * @state: read under @cmd_lock or @inval_lock, written under both and @stop_lock
  * @nr_stops: how often it has become %ACCEL_STOPPED
  * @cmd_lock: protects the producer's end of the command ring, and the roots
+ * @cmd_ring: the command ring
  * @calls: commands that have not been answered, by id; xa_lock
  * @next_id: for these
  * @inval_lock: protects the producer's end of the invalidation ring
+ * @inval_ring: the invalidation ring
  * @drain_lock: protects the consumer's ends of the other rings
+ * @done_ring: the completion ring
+ * @fault_ring: the fault ring
+ * @note_ring: the notification ring
  * @spaces_lock: protects @spaces
  * @spaces: address spaces by number
  * @watchdog: looks after lost interrupts and a lost link
@@ -97,6 +115,7 @@ struct accel {
 	struct kref ref;
 	struct pci_dev *pdev;
 	struct cdm_accel_bar *bar;
+	struct cdm_accel_regs regs;
 	void __iomem *bells;
 	struct cdm_memory *mem;
 	struct mutex mem_lock;		/* see above */
@@ -113,10 +132,15 @@ struct accel {
 	enum accel_state state;
 	unsigned int nr_stops;
 	spinlock_t cmd_lock;		/* see above */
+	struct accel_ring cmd_ring;
 	struct xarray calls;
 	u32 next_id;
 	spinlock_t inval_lock;		/* see above */
+	struct accel_ring inval_ring;
 	struct mutex drain_lock;	/* see above */
+	struct accel_ring done_ring;
+	struct accel_ring fault_ring;
+	struct accel_ring note_ring;
 	spinlock_t spaces_lock;		/* see above */
 	struct accel_space *spaces[CDM_ACCEL_MAX_ASIDS];
 	struct delayed_work watchdog;

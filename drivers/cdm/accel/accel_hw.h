@@ -103,6 +103,8 @@ enum cdm_accel_inject {
 	 * 0 or a reset.
 	 */
 	CDM_ACCEL_INJECT_HOLD_INVALS	= 5,
+	/* The tail of the invalidation ring is beyond its head, once. */
+	CDM_ACCEL_INJECT_BAD_TAIL	= 6,
 };
 
 /* A command. Bytes that an op does not use are 0. */

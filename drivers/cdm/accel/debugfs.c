@@ -4,8 +4,8 @@
  * the owner's claim on its memory.
  *
  *   stats	lines "name value"
- *   inject	write "hang", "lost_irq N", "bad_page PA", "link_down" or "hold_invals
- *		0|1"
+ *   inject	write "hang", "lost_irq N", "bad_page PA", "link_down", "hold_invals
+ *		0|1" or "bad_tail"
  *   recall	write a number of pages, which are recalled and freed again
  *   reserve	write a number of pages to keep from tenants
  *   suspend	write 1 or 0: the device is suspended or resumed, as it is with the
@@ -60,6 +60,7 @@ static const struct {
 	{ "bad_page", CDM_ACCEL_INJECT_BAD_PAGE },
 	{ "link_down", CDM_ACCEL_INJECT_LINK_DOWN },
 	{ "hold_invals", CDM_ACCEL_INJECT_HOLD_INVALS },
+	{ "bad_tail", CDM_ACCEL_INJECT_BAD_TAIL },
 };
 
 static int accel_parse_fault(char *text, struct cdm_accel_cmd *cmd)
@@ -126,7 +127,7 @@ static int accel_recall_set(void *data, u64 nr_pages)
 	unsigned long i;
 	int ret;
 
-	if (nr_pages > accel->bar->regs.mem_size >> PAGE_SHIFT)
+	if (nr_pages > accel->regs.mem_size >> PAGE_SHIFT)
 		return -EINVAL;
 	recall.pages = kvcalloc(nr_pages, sizeof(*recall.pages), GFP_KERNEL);
 	if (!recall.pages)

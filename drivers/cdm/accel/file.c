@@ -44,8 +44,8 @@ static long accel_ioc_info(struct accel *accel, void __user *arg)
 	ret = accel_enter(accel);
 	if (ret)
 		return ret;
-	info.mem_size = accel->bar->regs.mem_size;
-	info.nr_units = accel->bar->regs.nr_units;
+	info.mem_size = accel->regs.mem_size;
+	info.nr_units = accel->regs.nr_units;
 	accel_leave(accel);
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }

@@ -198,8 +198,9 @@ static int accel_map(struct accel *accel)
 			      CDM_ACCEL_BAR_SIZE, MEMREMAP_WB);
 	if (!accel->bells || !accel->bar)
 		return -ENOMEM;
-	if (accel_link_is_down(accel) ||
-	    accel->bar->regs.version != CDM_ACCEL_VERSION)
+	accel->regs = accel->bar->regs;
+	if (accel->regs.magic != CDM_ACCEL_MAGIC ||
+	    accel->regs.version != CDM_ACCEL_VERSION)
 		return -ENODEV;
 	return accel_restart(accel);
 }
@@ -232,7 +233,7 @@ static int accel_irqs(struct accel *accel)
 /* Under @mem_lock, so that a device that is lost finds its memory. */
 static int accel_register(struct accel *accel)
 {
-	struct cdm_accel_regs *regs = &accel->bar->regs;
+	const struct cdm_accel_regs *regs = &accel->regs;
 	struct range range = {
 		.start = regs->mem_start,
 		.end = regs->mem_start + regs->mem_size - 1,

@@ -29,9 +29,7 @@ static void accel_give_up(struct accel *accel)
 
 static void accel_ring_bell(struct accel *accel, u32 bell)
 {
-	u32 peer = READ_ONCE(accel->bar->regs.bell_peer);
-
-	writel(peer << 16 | bell, accel->bells + ACCEL_BELL);
+	writel(accel->regs.bell_peer << 16 | bell, accel->bells + ACCEL_BELL);
 }
 
 bool accel_link_is_down(struct accel *accel)
@@ -60,26 +58,39 @@ static void accel_set_state(struct accel *accel, enum accel_state state)
 	spin_unlock(&accel->cmd_lock);
 }
 
+static void accel_ring_reset(struct accel_ring *ring,
+			     struct cdm_accel_ring *shared)
+{
+	ring->shared = shared;
+	ring->head = 0;
+	ring->tail = 0;
+}
+
 /* Nothing is sent meanwhile; and nobody takes an entry for one of before. */
 static int accel_reset(struct accel *accel)
 {
-	struct cdm_accel_regs *regs = &accel->bar->regs;
+	struct cdm_accel_bar *bar = accel->bar;
 	unsigned long timeout = jiffies + ACCEL_PATIENCE;
-	u32 reset = regs->reset + 1;
+	u32 reset = ++accel->regs.reset;
 	int ret = 0;
 
 	lockdep_assert_held(&accel->stop_lock);
 	mutex_lock(&accel->drain_lock);
-	memset(accel->bar->roots, 0, sizeof(accel->bar->roots));
+	memset(bar->roots, 0, sizeof(bar->roots));
 	/* The device looks at nothing else until it sees this. */
-	smp_store_release(&regs->reset, reset);
+	smp_store_release(&bar->regs.reset, reset);
 	accel_ring_bell(accel, CDM_ACCEL_BELL_CMD);
 	/* Whatever the device has reset, it has done before this. */
-	while (!ret && smp_load_acquire(&regs->reset_done) != reset) {
+	while (!ret && smp_load_acquire(&bar->regs.reset_done) != reset) {
 		if (accel_link_is_down(accel) || time_after(jiffies, timeout))
 			ret = -EIO;
 		usleep_range(100, 500);
 	}
+	accel_ring_reset(&accel->cmd_ring, &bar->cmd_ring);
+	accel_ring_reset(&accel->inval_ring, &bar->inval_ring);
+	accel_ring_reset(&accel->done_ring, &bar->done_ring);
+	accel_ring_reset(&accel->fault_ring, &bar->fault_ring);
+	accel_ring_reset(&accel->note_ring, &bar->note_ring);
 	mutex_unlock(&accel->drain_lock);
 	return ret;
 }
@@ -111,31 +122,46 @@ void accel_set_root(struct accel *accel, u32 asid, u64 pa)
 	spin_unlock(&accel->cmd_lock);
 }
 
-/* Entries that the consumer has not taken yet. */
-static u32 accel_ring_used(struct cdm_accel_ring *ring)
+/*
+ * Entries of a ring of the driver's that the device has not taken yet. -EIO if it
+ * says that it has taken what is not there, or what it had said that it had not.
+ */
+static int accel_ring_used(struct accel_ring *ring)
 {
-	/* What the consumer has taken, it does not read any more. */
-	return READ_ONCE(ring->head) - smp_load_acquire(&ring->tail);
+	/* What the device has taken, it does not read any more. */
+	u32 tail = smp_load_acquire(&ring->shared->tail);
+
+	if (tail - ring->tail > ring->head - ring->tail)
+		return -EIO;
+	ring->tail = tail;
+	return ring->head - tail;
 }
 
-/* Returns 0, -EBUSY if there is no room, or -ENODEV. */
+/* Returns 0, -EBUSY if there is no room, -EIO or -ENODEV. */
 static int accel_try_push(struct accel *accel, const struct cdm_accel_cmd *cmd)
 {
-	struct cdm_accel_ring *ring = &accel->bar->cmd_ring;
-	int ret = 0;
+	struct accel_ring *ring = &accel->cmd_ring;
+	int ret;
 
 	spin_lock(&accel->cmd_lock);
-	if (accel->state != ACCEL_OPEN) {
-		ret = -ENODEV;
-	} else if (accel_ring_used(ring) >= CDM_ACCEL_CMD_ENTRIES) {
+	ret = accel->state == ACCEL_OPEN ? accel_ring_used(ring) : -ENODEV;
+	if (ret >= CDM_ACCEL_CMD_ENTRIES) {
 		ret = -EBUSY;
-	} else {
-		accel->bar->cmd[ring->head % CDM_ACCEL_CMD_ENTRIES] = *cmd;
+	} else if (ret >= 0) {
+		accel->bar->cmd[ring->head++ % CDM_ACCEL_CMD_ENTRIES] = *cmd;
 		/* The entry comes before. */
-		smp_store_release(&ring->head, ring->head + 1);
+		smp_store_release(&ring->shared->head, ring->head);
+		ret = 0;
 	}
 	spin_unlock(&accel->cmd_lock);
 	return ret;
+}
+
+static bool accel_is_broken(struct accel *accel, int ret)
+{
+	if (ret == -EIO)
+		dev_err_ratelimited(&accel->pdev->dev, "a ring makes no sense\n");
+	return ret == -EIO;
 }
 
 /*
@@ -147,8 +173,9 @@ int accel_push(struct accel *accel, const struct cdm_accel_cmd *cmd)
 	unsigned long timeout = jiffies + ACCEL_PATIENCE;
 	int ret;
 
-	while ((ret = accel_try_push(accel, cmd)) == -EBUSY) {
-		if (accel_link_is_down(accel) || time_after(jiffies, timeout)) {
+	while ((ret = accel_try_push(accel, cmd)) && ret != -ENODEV) {
+		if (accel_link_is_down(accel) || accel_is_broken(accel, ret) ||
+		    time_after(jiffies, timeout)) {
 			accel_give_up(accel);
 			return -ENODEV;
 		}
@@ -270,32 +297,48 @@ static bool accel_has_stopped(struct accel *accel, unsigned int nr_stops)
 	       accel_link_is_down(accel);
 }
 
-/* Returns whether it was sent, with the number to wait for in *@seq. */
-static bool accel_try_invalidate(struct accel *accel,
-				 const struct cdm_accel_inval *inval, u32 *seq)
+/*
+ * Returns 0 if it was sent, with the number to wait for in *@seq; -EBUSY if that is to
+ * be tried again, or -EIO.
+ */
+static int accel_try_invalidate(struct accel *accel,
+				const struct cdm_accel_inval *inval, u32 *seq)
 {
-	struct cdm_accel_ring *ring = &accel->bar->inval_ring;
-	bool sent;
+	struct accel_ring *ring = &accel->inval_ring;
+	int ret;
 
 	spin_lock(&accel->inval_lock);
-	sent = accel->state == ACCEL_OPEN &&
-	       accel_ring_used(ring) < CDM_ACCEL_INVAL_ENTRIES;
-	if (sent) {
-		accel->bar->inval[ring->head % CDM_ACCEL_INVAL_ENTRIES] = *inval;
-		*seq = ring->head + 1;
+	ret = accel->state == ACCEL_OPEN ? accel_ring_used(ring) : -EBUSY;
+	if (ret >= CDM_ACCEL_INVAL_ENTRIES) {
+		ret = -EBUSY;
+	} else if (ret >= 0) {
+		accel->bar->inval[ring->head++ % CDM_ACCEL_INVAL_ENTRIES] =
+			*inval;
+		*seq = ring->head;
 		/* The entry comes before. */
-		smp_store_release(&ring->head, *seq);
+		smp_store_release(&ring->shared->head, ring->head);
+		ret = 0;
 	}
 	spin_unlock(&accel->inval_lock);
-	return sent;
+	return ret;
 }
 
-static bool accel_is_invalidated(struct accel *accel, u32 seq)
+/*
+ * Returns 0 if the device has answered, so that its accesses by the old translation
+ * came before; -EBUSY if not yet, or -EIO.
+ */
+static int accel_is_invalidated(struct accel *accel, u32 seq)
 {
-	/* Accesses of the device by the old translation come before. */
-	u32 tail = smp_load_acquire(&accel->bar->inval_ring.tail);
+	struct accel_ring *ring = &accel->inval_ring;
+	int ret;
 
-	return (s32)(tail - seq) >= 0;
+	spin_lock(&accel->inval_lock);
+	/* While it is being reset, the ring says nothing. */
+	ret = accel->state == ACCEL_OPEN ? accel_ring_used(ring) : -EBUSY;
+	if (ret >= 0)
+		ret = (s32)(ring->tail - seq) >= 0 ? 0 : -EBUSY;
+	spin_unlock(&accel->inval_lock);
+	return ret;
 }
 
 /*
@@ -313,17 +356,22 @@ void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 	unsigned long timeout = jiffies + ACCEL_PATIENCE;
 	bool sent = false;
 	u32 seq = 0;
+	int ret;
 
 	might_lock(&accel->stop_lock);
 	while (!accel_has_stopped(accel, nr_stops)) {
 		if (!sent) {
-			sent = accel_try_invalidate(accel, &inval, &seq);
+			ret = accel_try_invalidate(accel, &inval, &seq);
+			sent = !ret;
 			if (sent)
 				accel_ring_bell(accel, CDM_ACCEL_BELL_INVAL);
 		}
-		if (sent && accel_is_invalidated(accel, seq))
-			return;
-		if (time_after(jiffies, timeout))
+		if (sent) {
+			ret = accel_is_invalidated(accel, seq);
+			if (!ret)
+				return;
+		}
+		if (accel_is_broken(accel, ret) || time_after(jiffies, timeout))
 			accel_give_up(accel);
 		else
 			usleep_range(20, 100);
@@ -331,26 +379,27 @@ void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 }
 
 /* Take one entry of @size bytes out of a ring of the device's. */
-static bool accel_take(struct accel *accel, struct cdm_accel_ring *ring,
+static bool accel_take(struct accel *accel, struct accel_ring *ring,
 		       const void *entries, u32 nr, void *entry, size_t size)
 {
-	u32 tail = ring->tail;
-	/* Entries come before the head. */
-	u32 used = smp_load_acquire(&ring->head) - tail;
+	u32 used;
 
 	lockdep_assert_held(&accel->drain_lock);
 	/* A reset empties the rings. */
-	if (!used || READ_ONCE(accel->state) != ACCEL_OPEN ||
-	    accel_link_is_down(accel))
+	if (READ_ONCE(accel->state) != ACCEL_OPEN || accel_link_is_down(accel))
+		return false;
+	/* Entries come before the head. */
+	used = smp_load_acquire(&ring->shared->head) - ring->tail;
+	if (!used)
 		return false;
 	if (used > nr) {
 		dev_err(&accel->pdev->dev, "a ring has run over\n");
 		accel_lose(accel);
 		return false;
 	}
-	memcpy(entry, entries + (tail % nr) * size, size);
+	memcpy(entry, entries + (ring->tail++ % nr) * size, size);
 	/* It has been read, and may be written again. */
-	smp_store_release(&ring->tail, tail + 1);
+	smp_store_release(&ring->shared->tail, ring->tail);
 	return true;
 }
 
@@ -386,7 +435,7 @@ static void accel_take_answers_and_errors(struct accel *accel)
 	struct cdm_accel_done done;
 
 	mutex_lock(&accel->drain_lock);
-	while (accel_take(accel, &bar->done_ring, bar->done,
+	while (accel_take(accel, &accel->done_ring, bar->done,
 			  CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done)))
 		accel_answer(accel, &done);
 	accel_check_errors(accel);
@@ -399,7 +448,7 @@ static bool accel_take_fault(struct accel *accel, struct cdm_accel_fault *fault)
 	bool taken;
 
 	mutex_lock(&accel->drain_lock);
-	taken = accel_take(accel, &bar->fault_ring, bar->fault,
+	taken = accel_take(accel, &accel->fault_ring, bar->fault,
 			   CDM_ACCEL_FAULT_ENTRIES, fault, sizeof(*fault));
 	mutex_unlock(&accel->drain_lock);
 	return taken;
@@ -411,7 +460,7 @@ static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note)
 	bool taken;
 
 	mutex_lock(&accel->drain_lock);
-	taken = accel_take(accel, &bar->note_ring, bar->note,
+	taken = accel_take(accel, &accel->note_ring, bar->note,
 			   CDM_ACCEL_NOTE_ENTRIES, note, sizeof(*note));
 	mutex_unlock(&accel->drain_lock);
 	return taken;

@@ -191,6 +191,7 @@ void accel_stop_invals(void);
 void accel_resume_invals(void);
 void accel_start_invals(void);
 void accel_hold_invals(bool hold);
+void accel_lie_about_invals(void);
 
 /* rings.c */
 void accel_start_rings(void);

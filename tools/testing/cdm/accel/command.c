@@ -91,6 +91,10 @@ static void inject(const struct cdm_accel_cmd *cmd)
 	case CDM_ACCEL_INJECT_LINK_DOWN:
 		link_down();
 		break;
+	case CDM_ACCEL_INJECT_BAD_TAIL:
+		accel_lie_about_invals();
+		accel_answer(cmd->id, 0);
+		break;
 	case CDM_ACCEL_INJECT_HOLD_INVALS:
 		accel_hold_invals(cmd->args[1]);
 		accel_answer(cmd->id, 0);

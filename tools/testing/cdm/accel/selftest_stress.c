@@ -291,7 +291,7 @@ static void fuzz_command(struct cdm_accel_cmd *cmd)
 	for (int i = 0; i < CDM_ACCEL_NR_ARGS; i++)
 		cmd->args[i] = fuzz_value();
 	if (cmd->op == CDM_ACCEL_OP_INJECT) {
-		cmd->args[0] = rnd() % 7;
+		cmd->args[0] = rnd() % 8;
 		if (cmd->args[0] == CDM_ACCEL_INJECT_LINK_DOWN ||
 		    cmd->args[0] == CDM_ACCEL_INJECT_HOLD_INVALS)
 			cmd->args[0] = CDM_ACCEL_INJECT_HANG;

@@ -730,6 +730,27 @@ TEST_F_TIMEOUT(at_once, reaper, CDM_TIMEOUT)
 	close(pidfd);
 }
 
+/* A device that says what cannot be is not believed, but stopped. */
+TEST_F_TIMEOUT(at_once, bad_tail, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(PAGE);
+	__u32 id;
+
+	EXPECT_TRUE(takers_wait(self->takers, 1));
+	/* It may be stopped before it answers. */
+	accel_inject(&self->a.pci, "bad_tail");
+	while (!__atomic_load_n(&self->takers->done, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	EXPECT_EQ(-ENODEV, cdm_accel_fill(self->a.dev, addr, 1, PAGE, &id));
+	cdm_kill(&self->child);
+	self->child.pid = 0;
+	EXPECT_EQ(0, accel_unbind(&self->a.pci));
+	accel_close(&self->a);
+	ASSERT_EQ(0, accel_bind(&self->a.pci));
+	ASSERT_EQ(0, accel_open(&self->a, 0));
+	EXPECT_EQ(0, accel_fill(self->a.dev, addr, 1, PAGE));
+}
+
 /* A process whose faults nobody resolves is a problem of its own. */
 FIXTURE(stuck) {
 	struct accel a;
