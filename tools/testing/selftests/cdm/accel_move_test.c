@@ -4,6 +4,9 @@
  * happens to it makes no difference to the result, or to somebody else; and
  * memory that follows the jobs to the device.
  */
+#include <linux/fs.h>
+#include <sys/uio.h>
+
 #include "accel_util.h"
 
 #define SIZE	(2 * MIB)
@@ -1099,6 +1102,135 @@ TEST_F_TIMEOUT(power, close, CDM_TIMEOUT)
 	ASSERT_EQ(0, accel_open(&self->a, 0));
 	EXPECT_EQ(cpu_sum(self->addr, SIZE),
 		  accel_sum(self->a.dev, self->addr, SIZE));
+}
+
+/*
+ * A process attaches while somebody holds the lock of its address space: whoever
+ * writes there and waits for a frozen file system does.
+ */
+#define FROZEN_DIR	"/tmp/cdm_frozen"
+
+FIXTURE(locked) {
+	struct accel a;
+	struct cdm_child owner;
+	struct cdm_child writer;
+	struct cdm_child suspender;
+	int dir;
+};
+
+struct locked {
+	struct accel a;
+	char *addr;		/* in the owner: in a file that is frozen */
+	pid_t owner;
+};
+
+FIXTURE_SETUP(locked)
+{
+	const char *missing = accel_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	missing = cdm_mount_disk(FROZEN_DIR);
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->dir = open(FROZEN_DIR, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->dir);
+}
+
+FIXTURE_TEARDOWN(locked)
+{
+	if (self->dir > 0) {
+		ioctl(self->dir, FITHAW, 0);
+		close(self->dir);
+	}
+	if (self->writer.pid)
+		cdm_kill(&self->writer);
+	if (self->suspender.pid)
+		cdm_kill(&self->suspender);
+	accel_debug(&self->a.pci, "suspend", "0");
+	if (self->owner.pid)
+		cdm_kill(&self->owner);
+	EXPECT_EQ(0, umount(FROZEN_DIR));
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+static int owner_fn(struct cdm_child *me, void *arg)
+{
+	struct locked *locked = arg;
+	struct cdm_accel *dev;
+
+	if (cdm_accel_open(accel_index(&locked->a.pci), &dev))
+		return 1;
+	cdm_say(me, 0);
+	cdm_hear(me);
+	cdm_say(me, cdm_accel_attach(dev, 0));
+	cdm_hear(me);
+	return 0;
+}
+
+static int writer_fn(struct cdm_child *me, void *arg)
+{
+	struct locked *locked = arg;
+	char byte = 1;
+	struct iovec here = { &byte, 1 }, there = { locked->addr, 1 };
+
+	return process_vm_writev(locked->owner, &here, 1, &there, 1, 0) != 1;
+}
+
+static int suspender_fn(struct cdm_child *me, void *arg)
+{
+	struct locked *locked = arg;
+
+	cdm_say(me, suspend(&locked->a));
+	return 0;
+}
+
+/* It waits for something that no signal ends. */
+static bool gets_stuck(const struct cdm_child *child)
+{
+	char path[64], line[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", child->pid);
+	for (int i = 0; i < ACCEL_MS / 10; i++) {
+		if (cdm_read(path, line, sizeof(line)) < 0)
+			return false;
+		if (!strncmp(strrchr(line, ')'), ") D", 3))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* Who suspends the device does not wait for the process. */
+TEST_F_TIMEOUT(locked, attach, CDM_TIMEOUT)
+{
+	int fd = open(FROZEN_DIR "/file", O_RDWR | O_CREAT, 0600);
+	struct locked locked = { .a = self->a };
+
+	ASSERT_EQ(0, ftruncate(fd, PAGE));
+	locked.addr = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, locked.addr);
+	close(fd);
+	ASSERT_EQ(0, cdm_start(&self->owner, owner_fn, &locked));
+	ASSERT_EQ(0, cdm_hear(&self->owner));
+	munmap(locked.addr, PAGE);
+	ASSERT_EQ(0, ioctl(self->dir, FIFREEZE, 0));
+	locked.owner = self->owner.pid;
+	ASSERT_EQ(0, cdm_start(&self->writer, writer_fn, &locked));
+	ASSERT_TRUE(gets_stuck(&self->writer));
+	cdm_say(&self->owner, 0);
+	ASSERT_TRUE(gets_stuck(&self->owner));
+
+	ASSERT_EQ(0, cdm_start(&self->suspender, suspender_fn, &locked));
+	EXPECT_EQ(0, cdm_hear(&self->suspender));
+	ASSERT_EQ(0, ioctl(self->dir, FITHAW, 0));
+	EXPECT_EQ(0, cdm_wait(&self->writer));
+	self->writer.pid = 0;
+	EXPECT_EQ(0, cdm_wait(&self->suspender));
+	self->suspender.pid = 0;
+	EXPECT_EQ(0, resume(&self->a));
+	EXPECT_EQ(0, cdm_hear(&self->owner));
 }
 
 /* A driver that does not wait for the resume. */
