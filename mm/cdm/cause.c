@@ -75,6 +75,19 @@ struct cdm_memory *cdm_memory_on(int nid)
 	return mem;
 }
 
+/* Why the ranges of @nid keep it closed: bits of enum cdm_closed. */
+unsigned long cdm_memory_closed(int nid)
+{
+	unsigned long closed = 0;
+	struct cdm_memory *mem;
+
+	rcu_read_lock();
+	hlist_for_each_entry_rcu(mem, &cdm_memory_by_node[nid], by_node)
+		closed |= READ_ONCE(mem->closed);
+	rcu_read_unlock();
+	return closed;
+}
+
 /* The byte of @pfn, which those of its range follow, or NULL. */
 static u8 *cdm_cause_byte(unsigned long pfn)
 {
@@ -365,7 +378,7 @@ static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 
 		if (!byte || !(*byte & CDM_USED))
 			continue;
-		if (!READ_ONCE(mem->lost))
+		if (!cdm_memory_is_lost(mem))
 			cdm_zero_page(pfn_to_page(pfn));
 		*byte = 0;
 		cond_resched();

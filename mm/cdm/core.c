@@ -29,9 +29,28 @@
 /* The format is prescribed by add_memory_driver_managed(). */
 #define CDM_RESOURCE_NAME	"System RAM (cdm)"
 
-/* Protects the list, and with it which nodes are device nodes. */
+/*
+ * Protects the list, and with it which nodes are device nodes. It is not held while
+ * tenants leave, which depends on the owner of the range.
+ */
 static DEFINE_MUTEX(cdm_lock);
 static LIST_HEAD(cdm_memories);
+
+/* From PM_HIBERNATION_PREPARE to PM_POST_HIBERNATION; written under cdm_lock. */
+static bool cdm_hibernating;
+
+/*
+ * Why @nid is closed: bits of enum cdm_closed, or 0. A node is open if there is no
+ * reason for it to be closed, and nobody decides that in any other way.
+ */
+unsigned long cdm_why_closed(int nid)
+{
+	unsigned long why = cdm_memory_closed(nid);
+
+	if (READ_ONCE(cdm_hibernating) && node_isset(nid, cdm_nodes))
+		why |= BIT(CDM_CLOSED_HIBERNATION);
+	return why;
+}
 
 static bool cdm_node_in_use(int nid)
 {
@@ -362,6 +381,7 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
+	mutex_init(&mem->lock);
 	mem->range = *range;
 	mem->nid = nid;
 	mem->owner = get_device(owner);
@@ -385,44 +405,6 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	return mem;
 }
 EXPORT_SYMBOL_GPL(cdm_register_memory);
-
-/* Let tenants in again, unless part of the node is not to have any. */
-static void cdm_reopen(int nid)
-{
-	struct cdm_memory *mem;
-
-	lockdep_assert_held(&cdm_lock);
-	list_for_each_entry(mem, &cdm_memories, list) {
-		if (mem->nid == nid && (mem->suspended || mem->lost))
-			return;
-	}
-	cdm_node_open(nid);
-}
-
-/*
- * Empty the range and take it offline. The node is closed meanwhile: what is
- * found empty stays empty, but for an allocation that was under way when the
- * node was closed. Offlining moves that, too.
- */
-static int cdm_vacate(struct cdm_memory *mem, unsigned long deadline,
-		      struct cdm_evacuation *evac)
-{
-	int ret;
-
-	lockdep_assert_held(&cdm_lock);
-	evac->nr_owner = atomic_long_read(&mem->nr_owned);
-	if (evac->nr_owner)
-		return -EBUSY;
-
-	cdm_node_close(mem->nid);
-	ret = cdm_evacuate(&mem->range, deadline, evac);
-	if (!ret)
-		ret = offline_and_remove_memory(mem->range.start,
-						range_len(&mem->range));
-	if (ret && !mem->suspended)
-		cdm_reopen(mem->nid);
-	return ret;
-}
 
 /* Link the node to the owner of its first range that is left, if any. */
 static void cdm_relink(int nid)
@@ -453,29 +435,63 @@ static void cdm_leave(struct cdm_memory *mem)
 	/* Memory that another driver has added keeps the node fenced. */
 	if (cdm_node_in_use(mem->nid) ||
 	    node_state(mem->nid, N_COHERENT_DEVICE))
-		cdm_reopen(mem->nid);
+		cdm_nodes_sync();
 	else
 		cdm_node_del(mem->nid);
 }
 
+/* Take a range offline that is empty, and whose node is closed. */
+static int cdm_remove(struct cdm_memory *mem)
+{
+	int ret;
+
+	lockdep_assert_held(&mem->lock);
+	mutex_lock(&cdm_lock);
+	list_del(&mem->list);
+	cdm_relink(mem->nid);
+	ret = offline_and_remove_memory(mem->range.start,
+					range_len(&mem->range));
+	if (ret) {
+		list_add_tail(&mem->list, &cdm_memories);
+		cdm_relink(mem->nid);
+	} else {
+		cdm_leave(mem);
+	}
+	mutex_unlock(&cdm_lock);
+	return ret;
+}
+
+/* The node is closed because of @mem, for one more reason or one less. */
+static void cdm_set_closed(struct cdm_memory *mem, enum cdm_closed reason,
+			   bool closed)
+{
+	lockdep_assert_held(&mem->lock);
+	assign_bit(reason, &mem->closed, closed);
+	cdm_nodes_sync();
+}
+
+/*
+ * Empty the range and take it offline. The node is closed meanwhile: what is
+ * found empty stays empty, but for an allocation that was under way when the
+ * node was closed. Offlining moves that, too.
+ */
 static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 			  struct cdm_evacuation *evac)
 {
 	int ret;
 
-	lockdep_assert_held(&cdm_lock);
-	list_del(&mem->list);
-	cdm_relink(mem->nid);
+	lockdep_assert_held(&mem->lock);
+	evac->nr_owner = atomic_long_read(&mem->nr_owned);
+	if (evac->nr_owner)
+		return -EBUSY;
 
-	ret = cdm_vacate(mem, deadline, evac);
-	if (ret) {
-		list_add_tail(&mem->list, &cdm_memories);
-		cdm_relink(mem->nid);
-		return ret;
-	}
-
-	cdm_leave(mem);
-	return 0;
+	cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, true);
+	ret = cdm_evacuate(&mem->range, deadline, evac);
+	if (!ret)
+		ret = cdm_remove(mem);
+	if (ret)
+		cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, false);
+	return ret;
 }
 
 /**
@@ -490,9 +506,9 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * Context: process context, may sleep beyond the deadline only for the pageblock
  * at hand and for offlining, which finds the memory empty, but for what was
  * being allocated when the node was closed.
- * Return: 0; or with the node fully usable as before, and @mem still valid:
- * %-EBUSY if tenants are left at the deadline or the owner has not freed all it
- * has allocated, %-EINTR on a signal, or the error of memory offlining.
+ * Return: 0; or with the node as usable as before, and @mem still valid: %-EBUSY
+ * if tenants are left at the deadline or the owner has not freed all it has
+ * allocated, %-EINTR on a signal, or the error of memory offlining.
  */
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac)
@@ -502,9 +518,9 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 	struct range range = mem->range;
 	int ret, nid = mem->nid;
 
-	mutex_lock(&cdm_lock);
+	mutex_lock(&mem->lock);
 	ret = cdm_unregister(mem, deadline, &local);
-	mutex_unlock(&cdm_lock);
+	mutex_unlock(&mem->lock);
 
 	if (evac)
 		*evac = local;
@@ -526,28 +542,12 @@ EXPORT_SYMBOL_GPL(cdm_unregister_memory);
 
 static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
 {
-	int ret;
-
-	lockdep_assert_held(&cdm_lock);
-	WRITE_ONCE(mem->lost, true);
-	cdm_node_close(mem->nid);
+	lockdep_assert_held(&mem->lock);
+	cdm_set_closed(mem, CDM_CLOSED_LOST, true);
 	cdm_lose_range(&mem->range, loss);
 	trace_cdm_lose(mem->range.start, range_len(&mem->range), loss->nr_lost,
 		       loss->nr_saved, loss->nr_left);
-	if (loss->nr_left)
-		return -EBUSY;
-
-	list_del(&mem->list);
-	cdm_relink(mem->nid);
-	ret = offline_and_remove_memory(mem->range.start,
-					range_len(&mem->range));
-	if (ret) {
-		list_add_tail(&mem->list, &cdm_memories);
-		cdm_relink(mem->nid);
-		return ret;
-	}
-	cdm_leave(mem);
-	return 0;
+	return loss->nr_left ? -EBUSY : cdm_remove(mem);
 }
 
 /**
@@ -576,9 +576,9 @@ int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 	struct cdm_loss local = { };
 	int ret, nid = mem->nid;
 
-	mutex_lock(&cdm_lock);
+	mutex_lock(&mem->lock);
 	ret = cdm_lose(mem, &local);
-	mutex_unlock(&cdm_lock);
+	mutex_unlock(&mem->lock);
 
 	if (loss)
 		*loss = local;
@@ -604,7 +604,7 @@ EXPORT_SYMBOL_GPL(cdm_lose_memory);
  * owner to save. For the suspend callback of a driver.
  *
  * Context: process context, may sleep.
- * Return: 0; or with the node usable as before, %-EBUSY or %-EINTR as
+ * Return: 0; or with the node as usable as before, %-EBUSY or %-EINTR as
  * cdm_unregister_memory().
  */
 int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
@@ -612,15 +612,16 @@ int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
 	struct cdm_evacuation local = { };
+	bool suspended;
 	int ret;
 
-	mutex_lock(&cdm_lock);
-	cdm_node_close(mem->nid);
+	mutex_lock(&mem->lock);
+	suspended = test_bit(CDM_CLOSED_SUSPENDED, &mem->closed);
+	cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, true);
 	ret = cdm_evacuate(&mem->range, deadline, &local);
-	mem->suspended = !ret;
 	if (ret)
-		cdm_reopen(mem->nid);
-	mutex_unlock(&cdm_lock);
+		cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, suspended);
+	mutex_unlock(&mem->lock);
 	if (evac)
 		*evac = local;
 	return ret;
@@ -631,14 +632,16 @@ EXPORT_SYMBOL_GPL(cdm_suspend_memory);
  * cdm_resume_memory - let tenants in again
  * @mem: suspended by cdm_suspend_memory()
  *
+ * The node stays closed as long as there is another reason for that: it is lost,
+ * the machine is about to hibernate, or another range is suspended.
+ *
  * Context: process context, may sleep.
  */
 void cdm_resume_memory(struct cdm_memory *mem)
 {
-	mutex_lock(&cdm_lock);
-	mem->suspended = false;
-	cdm_reopen(mem->nid);
-	mutex_unlock(&cdm_lock);
+	mutex_lock(&mem->lock);
+	cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, false);
+	mutex_unlock(&mem->lock);
 }
 EXPORT_SYMBOL_GPL(cdm_resume_memory);
 
@@ -668,23 +671,20 @@ int __cdm_check_online(struct zone *zone)
 	return -EPERM;
 }
 
-static void cdm_open_nodes(void)
+/* All device nodes are closed now, or not on this account any more. */
+static void cdm_set_hibernating(bool hibernating)
 {
-	int nid;
-
 	lockdep_assert_held(&cdm_lock);
-	for_each_node_mask(nid, cdm_nodes)
-		cdm_reopen(nid);
+	WRITE_ONCE(cdm_hibernating, hibernating);
+	cdm_nodes_sync();
 }
 
-/* Let no tenant in any more, and see whether there are any. */
-static int cdm_close_nodes(void)
+/* No tenant comes in any more: are there any? */
+static int cdm_check_empty(void)
 {
 	int nid;
 
 	lockdep_assert_held(&cdm_lock);
-	for_each_node_mask(nid, cdm_nodes)
-		cdm_node_close(nid);
 	for_each_node_mask(nid, cdm_nodes) {
 		unsigned long nr_pages = cdm_nr_used(nid);
 
@@ -706,15 +706,15 @@ static int cdm_pm_notify(struct notifier_block *self, unsigned long action,
 {
 	int ret = 0;
 
-	/* A suspend must not wait for an unregister that takes its time. */
 	if (action != PM_HIBERNATION_PREPARE && action != PM_POST_HIBERNATION)
 		return NOTIFY_DONE;
 
 	mutex_lock(&cdm_lock);
+	cdm_set_hibernating(action == PM_HIBERNATION_PREPARE);
 	if (action == PM_HIBERNATION_PREPARE)
-		ret = cdm_close_nodes();
-	if (ret || action == PM_POST_HIBERNATION)
-		cdm_open_nodes();
+		ret = cdm_check_empty();
+	if (ret)
+		cdm_set_hibernating(false);
 	mutex_unlock(&cdm_lock);
 	return notifier_from_errno(ret);
 }

@@ -50,9 +50,20 @@ enum cdm_refusal {
 	CDM_NR_REFUSALS
 };
 
+/* Why a device node is closed; the order of the words in its file "state". */
+enum cdm_closed {
+	CDM_CLOSED_UNREGISTERING,	/* a range is being unregistered */
+	CDM_CLOSED_SUSPENDED,		/* a range is suspended, or about to be */
+	CDM_CLOSED_HIBERNATION,		/* the machine is about to hibernate */
+	CDM_CLOSED_LOST,		/* a range cannot be read any more */
+	CDM_NR_CLOSED
+};
+
 /**
  * struct cdm_memory - one registered range of device memory
  * @list: entry in the list of all ranges
+ * @lock: held by one of unregister, loss, suspend and resume at a time, and while
+ *	they wait for tenants; taken before the lock of the list
  * @by_node: entry in the list of those of its node
  * @range: physical addresses, inclusive
  * @nid: the device node
@@ -65,11 +76,12 @@ enum cdm_refusal {
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
  * @reserve_lock: held from a change of @nr_reserve until it holds or is undone
- * @lost: the contents cannot be read any more
- * @suspended: no tenants, and the node is closed
+ * @closed: why the node is closed on behalf of the range: bits of enum
+ *	cdm_closed. The bit for loss is set from any context and never cleared
  */
 struct cdm_memory {
 	struct list_head list;
+	struct mutex lock;		/* see above */
 	struct hlist_node by_node;
 	struct range range;
 	int nid;
@@ -82,16 +94,20 @@ struct cdm_memory {
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
 	struct mutex reserve_lock;	/* see above */
-	bool lost;
-	bool suspended;
+	unsigned long closed;
 };
+
+/* What has been read there, or written, is worth nothing. */
+static inline bool cdm_memory_is_lost(const struct cdm_memory *mem)
+{
+	return test_bit(CDM_CLOSED_LOST, &mem->closed);
+}
 
 /* node.c */
 extern seqcount_t cdm_lists_seq;
 int cdm_node_add(int nid);
 void cdm_node_del(int nid);
-void cdm_node_close(int nid);
-void cdm_node_open(int nid);
+void cdm_nodes_sync(void);
 int cdm_nearest_node(int nid, const nodemask_t *nodes);
 nodemask_t *cdm_node_only(int nid, enum cdm_cause cause);
 nodemask_t *cdm_node_with_ram(int nid);
@@ -264,6 +280,9 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 int cdm_evacuate(const struct range *range, unsigned long deadline,
 		 struct cdm_evacuation *evac);
 
+/* core.c */
+unsigned long cdm_why_closed(int nid);
+
 /* lost.c */
 void cdm_lose_range(const struct range *range, struct cdm_loss *loss);
 
@@ -290,6 +309,7 @@ int cdm_causes_add(struct cdm_memory *mem);
 void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
 struct cdm_memory *cdm_memory_on(int nid);
+unsigned long cdm_memory_closed(int nid);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 enum cdm_cause cdm_move_cause(enum migrate_reason reason);
@@ -316,13 +336,13 @@ static inline int cdm_copy_by_cpu(struct folio *dst, struct folio *src)
 	return copy_mc_highpage(&dst->page, &src->page) ? -EHWPOISON : 0;
 }
 
-/* Then what has been read there, or written, is worth nothing. */
+/* Then a copy between the two is worth nothing. */
 static inline bool cdm_is_lost(struct cdm_sides *sides, unsigned long from,
 			       unsigned long to)
 {
 	cdm_sides_find(sides, from, to);
-	return (sides->from && READ_ONCE(sides->from->lost)) ||
-	       (sides->to && READ_ONCE(sides->to->lost));
+	return (sides->from && cdm_memory_is_lost(sides->from)) ||
+	       (sides->to && cdm_memory_is_lost(sides->to));
 }
 
 void cdm_heat(unsigned long pfn, unsigned long nr_pages);

@@ -39,12 +39,10 @@ struct cdm_lists {
 DEFINE_STATIC_KEY_FALSE(cdm_key);
 
 /*
- * Registered nodes, and those of them that are being emptied; all nodes with
- * memory, and those of them that may be named. Written under the hotplug locks,
- * read without any.
+ * Registered nodes; all nodes with memory, and those of them that may be named,
+ * which closed ones may not. Written under the hotplug locks, read without any.
  */
 nodemask_t cdm_nodes;
-static nodemask_t cdm_closing_nodes;
 nodemask_t cdm_present_nodes;
 nodemask_t cdm_usable_nodes;
 
@@ -178,11 +176,17 @@ static void cdm_build_node(int nid)
 
 static void cdm_update_nodes(void)
 {
-	nodemask_t present;
+	nodemask_t present, usable;
+	int nid;
 
 	nodes_or(present, node_states[N_MEMORY], node_states[N_COHERENT_DEVICE]);
+	usable = present;
+	for_each_node_mask(nid, present) {
+		if (cdm_why_closed(nid))
+			node_clear(nid, usable);
+	}
 	cdm_present_nodes = present;
-	nodes_andnot(cdm_usable_nodes, present, cdm_closing_nodes);
+	cdm_usable_nodes = usable;
 }
 
 static bool cdm_zonelist_holds(struct zonelist *zonelist, int nid)
@@ -276,40 +280,27 @@ void cdm_node_del(int nid)
 
 	mem_hotplug_begin();
 	node_clear(nid, cdm_nodes);
-	node_clear(nid, cdm_closing_nodes);
 	node_clear(nid, cdm_granted_nodes);
 	cdm_update_nodes();
 	mem_hotplug_done();
 }
 
-static void cdm_rebuild(void)
-{
-	build_all_zonelists(NULL);
-	mem_hotplug_done();
-}
-
 /*
- * Let no new tenant in: its zones are picked no more, and policies that name
- * nothing else act as if there were none. Nothing is forgotten, so that
- * cdm_node_open() restores everything.
+ * Close the nodes that there is a reason to close, and open all others. A closed
+ * node gets no new tenant: its zones are picked no more, and policies that name
+ * nothing else act as if there were none. Nothing is forgotten, so that opening it
+ * restores everything.
  */
-void cdm_node_close(int nid)
+void cdm_nodes_sync(void)
 {
 	mem_hotplug_begin();
-	node_set(nid, cdm_closing_nodes);
-	cdm_rebuild();
+	build_all_zonelists(NULL);
+	mem_hotplug_done();
 	/*
 	 * Who has picked a zone before either finds the node closed, and gives the
 	 * page back, or has a page by now that whoever looks for pages can see.
 	 */
 	smp_mb();	/* pairs with the one in __cdm_note_pages() */
-}
-
-void cdm_node_open(int nid)
-{
-	mem_hotplug_begin();
-	node_clear(nid, cdm_closing_nodes);
-	cdm_rebuild();
 }
 
 #ifdef CONFIG_CDM_KUNIT_TEST

@@ -68,10 +68,34 @@ static ssize_t balance_store(struct device *dev, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RW(balance);
 
+static const char * const cdm_closed_names[] = {
+	[CDM_CLOSED_UNREGISTERING]	= "unregistering",
+	[CDM_CLOSED_SUSPENDED]		= "suspended",
+	[CDM_CLOSED_HIBERNATION]	= "hibernation",
+	[CDM_CLOSED_LOST]		= "lost",
+};
+
+static ssize_t state_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	unsigned long why = cdm_why_closed(dev->id);
+	unsigned int reason;
+	ssize_t len;
+
+	if (!why)
+		return sysfs_emit(buf, "open\n");
+	len = sysfs_emit(buf, "closed:");
+	for_each_set_bit(reason, &why, CDM_NR_CLOSED)
+		len += sysfs_emit_at(buf, len, " %s", cdm_closed_names[reason]);
+	return len + sysfs_emit_at(buf, len, "\n");
+}
+static DEVICE_ATTR_RO(state);
+
 static struct attribute *cdm_attrs[] = {
 	&dev_attr_access.attr,
 	&dev_attr_audit.attr,
 	&dev_attr_balance.attr,
+	&dev_attr_state.attr,
 	NULL
 };
 

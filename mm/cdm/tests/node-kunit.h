@@ -42,13 +42,10 @@ static struct zoneref *cdm_test_list(int nid)
 	return cdm_lists[nid].zonelists[ZONELIST_FALLBACK]._zonerefs;
 }
 
-static void cdm_test_rebuild(int nid, bool closed)
+static void cdm_test_rebuild(struct cdm_memory *mem, bool closed)
 {
+	assign_bit(CDM_CLOSED_SUSPENDED, &mem->closed, closed);
 	mem_hotplug_begin();
-	if (closed)
-		node_set(nid, cdm_closing_nodes);
-	else
-		node_clear(nid, cdm_closing_nodes);
 	__cdm_build_zonelists();
 	mem_hotplug_done();
 }
@@ -58,16 +55,18 @@ static void cdm_test_places(struct kunit *test)
 {
 	int i, nr_zones = nr_node_ids * MAX_NR_ZONES, nid = first_online_node;
 	size_t size = nr_zones * sizeof(struct zoneref);
+	struct cdm_memory mem = { .nid = nid, .range.end = PAGE_SIZE - 1 };
 	struct zoneref *before, *list;
 
 	before = kunit_kzalloc(test, size, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, before);
 	KUNIT_ASSERT_EQ(test, 0, cdm_alloc_lists());
-	cdm_test_rebuild(nid, false);
+	KUNIT_ASSERT_EQ(test, 0, cdm_causes_add(&mem));
+	cdm_test_rebuild(&mem, false);
 	list = cdm_test_list(nid);
 	memcpy(before, list, size);
 
-	cdm_test_rebuild(nid, true);
+	cdm_test_rebuild(&mem, true);
 	for (i = 0; i < nr_zones && list[i].zone; i++) {
 		KUNIT_EXPECT_PTR_EQ(test, before[i].zone, list[i].zone);
 		KUNIT_EXPECT_EQ(test, list[i].zone_idx,
@@ -76,8 +75,9 @@ static void cdm_test_places(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, i, num_possible_nodes() * MAX_NR_ZONES);
 
-	cdm_test_rebuild(nid, false);
+	cdm_test_rebuild(&mem, false);
 	KUNIT_EXPECT_MEMEQ(test, before, list, size);
+	cdm_causes_del(&mem);
 }
 
 static struct kunit_case cdm_node_cases[] = {

@@ -121,6 +121,28 @@ static int resume(int nid)
 	return cdm_ioctl(CDM_TEST_IOC_RESUME, &arg);
 }
 
+/* Is the node open, or closed for the reasons in @state and no other? */
+static bool state_is(int nid, const char *state)
+{
+	char path[128], buf[128] = "";
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cdm/state",
+		 nid);
+	cdm_read(path, buf, sizeof(buf));
+	buf[strcspn(buf, "\n")] = 0;
+	return !strcmp(buf, state);
+}
+
+static bool state_becomes(int nid, const char *state)
+{
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (state_is(nid, state))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 static struct cdm_test_events events(enum cdm_test_engine engine)
 {
 	struct cdm_test_events events = { .engine = engine };
@@ -1731,6 +1753,61 @@ TEST_F_TIMEOUT(owner, unregister_while_suspended, CDM_TIMEOUT)
 	expect_usable(_metadata, self->fd, self->dev);
 }
 
+static int unregister_fn(struct cdm_child *me, void *nid)
+{
+	cdm_say(me, cdm_unregister(*(int *)nid, DEADLINE_MS, NULL));
+	return 0;
+}
+
+/* The node says why it is closed, and forgets that when it is open. */
+TEST_F_TIMEOUT(owner, state, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 pin = (uintptr_t)addr;
+
+	ASSERT_NE(NULL, addr);
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	ASSERT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_TRUE(state_is(self->dev, "closed: suspended"));
+	ASSERT_EQ(0, resume(self->dev));
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	EXPECT_EQ(-EBUSY, suspend(self->dev, 1000));
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	ASSERT_EQ(0, cdm_start(&self->child[0], unregister_fn, &self->dev));
+	EXPECT_TRUE(state_becomes(self->dev, "closed: unregistering"));
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, cdm_hear(&self->child[0]));
+	EXPECT_TRUE(state_is(self->dev, ""));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+}
+
+/* Nobody opens a node before the machine has come back. */
+TEST_F_TIMEOUT(owner, closed_for_hibernation, CDM_TIMEOUT)
+{
+	char *addr = cdm_map(SIZE);
+	int fd;
+
+	cdm_fill(addr, SIZE, SEED);
+	/* Opening it is the first step to hibernate, closing it the last. */
+	fd = open("/dev/snapshot", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		SKIP(return, "/dev/snapshot: %s", strerror(errno));
+	EXPECT_TRUE(state_is(self->dev, "closed: hibernation"));
+	EXPECT_EQ(0, suspend(self->dev, DEADLINE_MS));
+	EXPECT_TRUE(state_is(self->dev, "closed: suspended hibernation"));
+	EXPECT_EQ(0, resume(self->dev));
+	EXPECT_TRUE(state_is(self->dev, "closed: hibernation"));
+	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	EXPECT_EQ(0, cdm_migrate(addr, SIZE, self->dev, NULL));
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+}
+
 /* An attempt to unregister that fails leaves it suspended. */
 TEST_F_TIMEOUT(owner, suspended_stays_suspended, CDM_TIMEOUT)
 {
@@ -2120,6 +2197,28 @@ TEST_F_TIMEOUT(lose, stays_closed, CDM_TIMEOUT)
 	EXPECT_EQ(-ENODEV, cdm_migrate(addr, SIZE, self->dev, NULL));
 	EXPECT_EQ(0, give_back(self->fd));
 	EXPECT_EQ(0, lose(self->dev, NULL));
+}
+
+/* Nor does an attempt to unregister it that fails. */
+TEST_F_TIMEOUT(lose, closed_for_good, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED), *more = cdm_map(SIZE);
+	__u64 pin = (uintptr_t)addr;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_mbind(more, SIZE, MPOL_BIND, 1UL << self->dev, 0));
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+	self->again = true;
+	ASSERT_EQ(-EBUSY, lose(self->dev, NULL));
+	EXPECT_TRUE(state_is(self->dev, "closed: lost"));
+	EXPECT_GT(0, cdm_unregister(self->dev, 100, NULL));
+	EXPECT_TRUE(state_is(self->dev, "closed: lost"));
+	cdm_fill(more, SIZE, SEED);
+	EXPECT_EQ(0, cdm_pages_on(more, SIZE, self->dev));
+	ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, lose(self->dev, NULL));
+	EXPECT_TRUE(gone(self->dev));
+	EXPECT_EQ(0, cdm_wrong(more, SIZE, SEED));
 }
 
 /* The owner is asked to free its own pages first. */
