@@ -153,13 +153,14 @@ enum cdm_test_engine {
 	CDM_TEST_ENGINE_FAILS,	/* half way */
 	CDM_TEST_ENGINE_POISON,	/* cannot read what it is to copy, */
 	CDM_TEST_ENGINE_SPOTS,	/* or, of each 8 page frames, the fourth */
+	CDM_TEST_ENGINE_HOLD,	/* waits until another one is set, which it is then */
 	CDM_TEST_ENGINE_NR,
 };
 
 /* Set the copy engine, and see what the owner has been told since boot. */
 struct cdm_test_events {
 	__u32 engine;		/* enum cdm_test_engine */
-	__u32 reserved;
+	__u32 nr_held;		/* out: calls that wait now */
 	__u64 nr_moved_in;	/* out: pages, as all below */
 	__u64 nr_moved_out;
 	__u64 nr_failed;
@@ -182,6 +183,12 @@ struct cdm_test_report {
 struct cdm_test_veto {
 	__u64 addr;
 	__u64 size;
+};
+
+enum cdm_test_link {
+	CDM_TEST_LINK_UP,
+	CDM_TEST_LINK_DOWN,	/* of all ranges, but nobody has noticed yet */
+	CDM_TEST_LINK_MARK,	/* cdm_mark_lost(), from a hard interrupt */
 };
 
 #define CDM_TEST_IOC_INFO	_IOR('c', 0, struct cdm_test_info)
@@ -229,5 +236,9 @@ struct cdm_test_veto {
  * mmap lock of the caller for writing. It is let go at the next signal.
  */
 #define CDM_TEST_IOC_HOLD	_IOW('c', 23, struct cdm_test_report)
+/* enum cdm_test_link; does not wait for any of the others. */
+#define CDM_TEST_IOC_LINK	_IOW('c', 24, __u32)
+/* Write nonsense over memory that is registered, as the end of a link may. */
+#define CDM_TEST_IOC_SPOIL	_IOW('c', 25, struct cdm_test_peek)
 
 #endif /* _CDM_TEST_UAPI_H */

@@ -49,6 +49,12 @@ static unsigned int cdm_test_nr_found;
 
 static struct miscdevice cdm_test_misc;
 
+/* The owner of all ranges. */
+struct device *cdm_test_device(void)
+{
+	return cdm_test_misc.this_device;
+}
+
 static long cdm_test_info(void __user *arg)
 {
 	struct cdm_test_info *info;
@@ -126,7 +132,7 @@ static int cdm_test_register(const struct range *range, int nid,
 	if (slot->lost && cdm_test_erase(slot))
 		return -ENOMEM;
 
-	mem = cdm_register_memory(cdm_test_misc.this_device, range, nid, flags,
+	mem = cdm_register_memory(cdm_test_device(), range, nid, flags,
 				  &cdm_test_ops, NULL);
 	if (IS_ERR(mem))
 		return PTR_ERR(mem);
@@ -866,12 +872,15 @@ static void cdm_test_unregister_work(struct work_struct *work)
 {
 	const unsigned int ms = CDM_TEST_UNREGISTER_MS;
 	unsigned int i;
+	int ret;
 
 	mutex_lock(&cdm_test_lock);
 	for (i = 0; i < cdm_test_nr_slots; i++) {
 		struct cdm_test_slot *slot = &cdm_test_slots[i];
 
-		while (slot->mem && cdm_unregister_memory(slot->mem, ms, NULL))
+		while (slot->mem &&
+		       (ret = cdm_unregister_memory(slot->mem, ms, NULL)) &&
+		       (ret != -ENODEV || cdm_lose_memory(slot->mem, NULL)))
 			msleep(MSEC_PER_SEC);
 		slot->mem = NULL;
 	}

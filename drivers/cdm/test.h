@@ -10,6 +10,7 @@
 
 struct cdm_memory;
 struct cdm_ops;
+struct device;
 struct page;
 
 /*
@@ -27,6 +28,7 @@ struct cdm_test_file {
 /* Protects the ranges, and what is registered of them. */
 extern struct mutex cdm_test_lock;
 
+struct device *cdm_test_device(void);
 struct cdm_memory *cdm_test_memory(int nid);
 void cdm_test_forget(struct cdm_memory *mem);
 

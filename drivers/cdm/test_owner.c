@@ -7,6 +7,7 @@
 #include <linux/completion.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/irq_work.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
@@ -20,6 +21,7 @@
 #include "test.h"
 
 #define CDM_TEST_PATTERN	0xee	/* the owner's own data */
+#define CDM_TEST_NONSENSE	0xdb	/* what a dead link leaves */
 
 /* Blocks of pages that a file holds, as one recall has brought them. */
 struct cdm_test_blocks {
@@ -34,6 +36,9 @@ static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
 static atomic_long_t cdm_test_failed, cdm_test_copied, cdm_test_batches;
 static atomic_long_t cdm_test_atomic;
 static unsigned int cdm_test_engine;
+static DECLARE_WAIT_QUEUE_HEAD(cdm_test_engine_wait);
+static atomic_t cdm_test_nr_held;
+static bool cdm_test_link_is_down;
 static unsigned long cdm_test_veto_start, cdm_test_veto_size;
 
 static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
@@ -125,6 +130,23 @@ static bool cdm_test_is_atomic(const struct cdm_segment *segments,
 	return false;
 }
 
+static bool cdm_test_is_alive(void *data)
+{
+	return !READ_ONCE(cdm_test_link_is_down);
+}
+
+/* Something that the engine is to copy waits, as long as a test wants. */
+static unsigned int cdm_test_wait_engine(void)
+{
+	if (READ_ONCE(cdm_test_engine) == CDM_TEST_ENGINE_HOLD) {
+		atomic_inc(&cdm_test_nr_held);
+		wait_event(cdm_test_engine_wait,
+			   READ_ONCE(cdm_test_engine) != CDM_TEST_ENGINE_HOLD);
+		atomic_dec(&cdm_test_nr_held);
+	}
+	return READ_ONCE(cdm_test_engine);
+}
+
 static int cdm_test_copy(void *data, const struct cdm_segment *segments,
 			 unsigned int nr)
 {
@@ -134,7 +156,7 @@ static int cdm_test_copy(void *data, const struct cdm_segment *segments,
 	if (cdm_test_is_atomic(segments, nr))
 		atomic_long_inc(&cdm_test_atomic);
 	might_sleep();
-	switch (READ_ONCE(cdm_test_engine)) {
+	switch (cdm_test_wait_engine()) {
 	case CDM_TEST_ENGINE_WORKS:
 		cdm_test_copy_segments(segments, nr);
 		for (i = 0; i < nr; i++)
@@ -159,6 +181,7 @@ static int cdm_test_copy(void *data, const struct cdm_segment *segments,
 }
 
 const struct cdm_ops cdm_test_ops = {
+	.alive = cdm_test_is_alive,
 	.may_balance = cdm_test_may_balance,
 	.moved = cdm_test_moved,
 	.failed = cdm_test_page_failed,
@@ -174,6 +197,8 @@ static long cdm_test_ioc_events(void __user *arg)
 	if (events.engine >= CDM_TEST_ENGINE_NR)
 		return -EINVAL;
 	WRITE_ONCE(cdm_test_engine, events.engine);
+	wake_up_all(&cdm_test_engine_wait);
+	events.nr_held = atomic_read(&cdm_test_nr_held);
 	events.nr_moved_in = atomic_long_read(&cdm_test_moved_in);
 	events.nr_moved_out = atomic_long_read(&cdm_test_moved_out);
 	events.nr_failed = atomic_long_read(&cdm_test_failed);
@@ -394,6 +419,48 @@ static long cdm_test_ioc_lose(void __user *arg)
 	return copy_to_user(arg, &ask, sizeof(ask)) ? -EFAULT : ret;
 }
 
+static void cdm_test_mark(struct irq_work *work)
+{
+	WARN_ON(!in_hardirq());
+	cdm_mark_lost(cdm_test_device());
+}
+
+/* Nothing that others hold is needed: they may be waiting for this. */
+static long cdm_test_ioc_link(void __user *arg)
+{
+	struct irq_work mark = IRQ_WORK_INIT_HARD(cdm_test_mark);
+	u32 link;
+
+	if (copy_from_user(&link, arg, sizeof(link)))
+		return -EFAULT;
+	if (link > CDM_TEST_LINK_MARK)
+		return -EINVAL;
+	if (link == CDM_TEST_LINK_MARK) {
+		irq_work_queue(&mark);
+		irq_work_sync(&mark);
+		return 0;
+	}
+	WRITE_ONCE(cdm_test_link_is_down, link == CDM_TEST_LINK_DOWN);
+	return 0;
+}
+
+static long cdm_test_ioc_spoil(void __user *arg)
+{
+	struct cdm_test_peek ask;
+	u64 addr;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	for (addr = ask.start; addr < ask.start + ask.size; addr += PAGE_SIZE) {
+		struct page *page = pfn_to_online_page(PHYS_PFN(addr));
+
+		if (!page || !node_state(page_to_nid(page), N_COHERENT_DEVICE))
+			return -EINVAL;
+		memset_page(page, 0, CDM_TEST_NONSENSE, PAGE_SIZE);
+	}
+	return 0;
+}
+
 struct cdm_test_async {
 	struct cdm_migration migration;
 	struct completion done;
@@ -518,6 +585,10 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 		return cdm_test_ioc_events(user);
 	case CDM_TEST_IOC_REPORT:
 		return cdm_test_ioc_report(user);
+	case CDM_TEST_IOC_LINK:
+		return cdm_test_ioc_link(user);
+	case CDM_TEST_IOC_SPOIL:
+		return cdm_test_ioc_spoil(user);
 	case CDM_TEST_IOC_VETO:
 		return cdm_test_ioc_veto(priv, user);
 	case CDM_TEST_IOC_HOLD:

@@ -85,6 +85,12 @@ struct cdm_segment {
  *	anybody who takes an mmap lock, or for allocations that do I/O. Not called
  *	for page cache with buffers, which is migrated under a spin lock.
  * @copy_min: the least that is worth @copy, in bytes of all segments
+ * @alive: is the device there, and the link to it up? Asked whenever the CPU has
+ *	copied something from the owner's memory or to it, and while tenants are
+ *	waited for, so it should take no longer than a read of a register. If not,
+ *	all memory of the owner is taken for lost, as by cdm_mark_lost(). Without
+ *	it, a copy counts that was made between the loss and the mark. A device
+ *	that sleeps, and has no tenants, is there. May not sleep.
  * @may_balance: may NUMA balancing move this part of @mm to the device, or if not
  *	@to_device, away from it? Without it, yes. For an owner that wants to have a
  *	range where it is. May sleep; no lock is held.
@@ -99,6 +105,7 @@ struct cdm_ops {
 	int (*copy)(void *data, const struct cdm_segment *segments,
 		    unsigned int nr);
 	size_t copy_min;
+	bool (*alive)(void *data);
 	bool (*may_balance)(void *data, struct mm_struct *mm,
 			    unsigned long start, unsigned long size,
 			    bool to_device);
@@ -169,6 +176,7 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 				       const struct cdm_ops *ops, void *data);
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac);
+void cdm_mark_lost(struct device *owner);
 int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss);
 int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 		       struct cdm_evacuation *evac);

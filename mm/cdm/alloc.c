@@ -191,17 +191,17 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       nodemask_t *nodemask)
 {
 	struct page *page;
-	unsigned int seq;
+	u64 begun;
 
 	do {
-		seq = read_seqcount_begin(&cdm_lists_seq);
+		begun = cdm_lists_begin();
 		if (!cdm_policy_is_usable(pol, ilx)) {
 			nodemask = cdm_policy_ram(pol, ilx, &nid, nodemask);
 			return __alloc_pages_noprof(gfp, order, nid, nodemask);
 		}
 		page = cdm_alloc_named(gfp, order, pol, nid, nodemask);
 		/* Has the node been closed meanwhile? There may be others. */
-	} while (!page && read_seqcount_retry(&cdm_lists_seq, seq));
+	} while (!page && cdm_lists_retry(begun));
 	if (page)
 		cdm_count_interleave(page, pol, nid);
 	return page;

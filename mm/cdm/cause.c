@@ -88,6 +88,20 @@ unsigned long cdm_memory_closed(int nid)
 	return closed;
 }
 
+/* What @owner has on @nid is lost. Returns whether that is news. */
+bool cdm_memory_set_lost(int nid, const struct device *owner)
+{
+	struct cdm_memory *mem;
+	bool news = false;
+
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "the range may go");
+	hlist_for_each_entry_rcu(mem, &cdm_memory_by_node[nid], by_node) {
+		if (mem->owner == owner)
+			news |= !test_and_set_bit(CDM_CLOSED_LOST, &mem->closed);
+	}
+	return news;
+}
+
 /* The byte of @pfn, which those of its range follow, or NULL. */
 static u8 *cdm_cause_byte(unsigned long pfn)
 {

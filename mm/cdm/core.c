@@ -486,7 +486,7 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 		return -EBUSY;
 
 	cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, true);
-	ret = cdm_evacuate(&mem->range, deadline, evac);
+	ret = cdm_evacuate(mem, deadline, evac);
 	if (!ret)
 		ret = cdm_remove(mem);
 	if (ret)
@@ -508,7 +508,8 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * being allocated when the node was closed.
  * Return: 0; or with the node as usable as before, and @mem still valid: %-EBUSY
  * if tenants are left at the deadline or the owner has not freed all it has
- * allocated, %-EINTR on a signal, or the error of memory offlining.
+ * allocated, %-EINTR on a signal, %-ENODEV if the memory is lost (which
+ * cdm_lose_memory() is for), or the error of memory offlining.
  */
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac)
@@ -540,10 +541,39 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 }
 EXPORT_SYMBOL_GPL(cdm_unregister_memory);
 
+/**
+ * cdm_mark_lost - the device or the link to it is lost: from now on, not later
+ * @owner: the device, as in cdm_register_memory()
+ *
+ * The first thing to do when that is found out, and all that can be done at once, for
+ * all memory that the device has registered. When this returns, nothing more is
+ * copied from there or to there, and what was being copied does not count; nothing is
+ * allocated there; and whoever waits for its tenants to leave, in
+ * cdm_unregister_memory(), cdm_suspend_memory(), cdm_recall() or cdm_set_reserve(),
+ * is about to return with %-ENODEV. There is no way back: the rest is for
+ * cdm_lose_memory() to do. Memory that is registered later is not lost.
+ *
+ * Context: any, even NMI; takes no lock. The caller has a reference on @owner.
+ */
+void cdm_mark_lost(struct device *owner)
+{
+	int nid;
+
+	/* A node that is left meanwhile does not come back before this is over. */
+	guard(rcu)();
+	for_each_node_mask(nid, cdm_nodes) {
+		if (!cdm_memory_set_lost(nid, owner))
+			continue;
+		cdm_node_shut(nid);
+		pr_err("node %d: closed, %s is lost\n", nid, dev_name(owner));
+	}
+}
+EXPORT_SYMBOL_GPL(cdm_mark_lost);
+
 static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
 {
 	lockdep_assert_held(&mem->lock);
-	cdm_set_closed(mem, CDM_CLOSED_LOST, true);
+	cdm_nodes_sync();
 	cdm_lose_range(&mem->range, loss);
 	trace_cdm_lose(mem->range.start, range_len(&mem->range), loss->nr_lost,
 		       loss->nr_saved, loss->nr_left);
@@ -555,11 +585,11 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  * @mem: from cdm_register_memory(); freed on success
  * @loss: NULL, or where to report what was lost
  *
- * For memory that must not be read any more. Whoever touches what was there gets
- * SIGBUS with the address: BUS_MCEERR_AR, or BUS_ADRERR for a page of a file in
- * memory, or of the swap cache, that was not mapped by then. A system call on such
- * a file gets %-EIO. Page cache that is also on a disk is read again, and what is
- * in swap. Processes that had nothing
+ * For memory that must not be read any more; cdm_mark_lost() comes first where the
+ * whole device is lost. Whoever touches what was there gets SIGBUS with the address:
+ * BUS_MCEERR_AR, or BUS_ADRERR for a page of a file in memory, or of the swap cache,
+ * that was not mapped by then. A system call on such a file gets %-EIO. Page cache
+ * that is also on a disk is read again, and what is in swap. Processes that had nothing
  * there notice nothing. The owner frees its own pages first. The node is closed
  * from now on, whatever is returned, and removed on success. What the device may
  * hold yet is not erased: that is for the owner to do before it registers the
@@ -576,6 +606,9 @@ int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 	struct cdm_loss local = { };
 	int ret, nid = mem->nid;
 
+	/* Whoever holds the lock waits for tenants, and is about to stop. */
+	if (!test_and_set_bit(CDM_CLOSED_LOST, &mem->closed))
+		cdm_node_shut(nid);
 	mutex_lock(&mem->lock);
 	ret = cdm_lose(mem, &local);
 	mutex_unlock(&mem->lock);
@@ -604,8 +637,8 @@ EXPORT_SYMBOL_GPL(cdm_lose_memory);
  * owner to save. For the suspend callback of a driver.
  *
  * Context: process context, may sleep.
- * Return: 0; or with the node as usable as before, %-EBUSY or %-EINTR as
- * cdm_unregister_memory().
+ * Return: 0; or with the node as usable as before, %-EBUSY, %-EINTR or %-ENODEV
+ * as cdm_unregister_memory().
  */
 int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 		       struct cdm_evacuation *evac)
@@ -618,7 +651,7 @@ int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 	mutex_lock(&mem->lock);
 	suspended = test_bit(CDM_CLOSED_SUSPENDED, &mem->closed);
 	cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, true);
-	ret = cdm_evacuate(&mem->range, deadline, &local);
+	ret = cdm_evacuate(mem, deadline, &local);
 	if (ret)
 		cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, suspended);
 	mutex_unlock(&mem->lock);

@@ -232,9 +232,10 @@ static unsigned long cdm_collect_block(unsigned long *pfn,
 	return nr_used;
 }
 
-static bool cdm_evict_stop(unsigned long deadline)
+static bool cdm_evict_stop(struct cdm_memory *mem, unsigned long deadline)
 {
-	return signal_pending(current) || time_after_eq(jiffies, deadline);
+	return signal_pending(current) || time_after_eq(jiffies, deadline) ||
+	       !cdm_memory_is_alive(mem);
 }
 
 /*
@@ -365,14 +366,14 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
  * did not move; *@no_ram says that for some of them there was no RAM. A pass
  * that the deadline cuts short does not take back what the one before found.
  */
-static unsigned long cdm_evict_pass(const struct range *range,
+static unsigned long cdm_evict_pass(struct cdm_memory *mem,
 				    unsigned long deadline,
 				    const struct cdm_scratch *scratch,
 				    bool *no_ram,
 				    struct cdm_evacuation *evac)
 {
-	unsigned long end_pfn = PHYS_PFN(range->end) + 1;
-	unsigned long pfn = PHYS_PFN(range->start);
+	unsigned long end_pfn = PHYS_PFN(mem->range.end) + 1;
+	unsigned long pfn = PHYS_PFN(mem->range.start);
 	unsigned long nr_left = 0;
 	bool full = false;
 
@@ -382,7 +383,7 @@ static unsigned long cdm_evict_pass(const struct range *range,
 		unsigned int nr_moved;
 
 		/* What is left is what was not looked at, too. */
-		if (cdm_evict_stop(deadline)) {
+		if (cdm_evict_stop(mem, deadline)) {
 			*no_ram |= full;
 			return ULONG_MAX;
 		}
@@ -434,24 +435,24 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 }
 
 /*
- * Migrate every tenant of @range to RAM until @deadline (jiffies). The node
+ * Migrate every tenant of @mem to RAM until @deadline (jiffies). The node
  * must be closed, or new tenants come in at the other end.
  *
- * Returns 0 when the range is empty, -EBUSY if pages are left at the deadline,
- * which @evac then counts by reason, -EINTR on a signal.
+ * Returns 0 when the range is empty. Or, and @evac then counts what is left by
+ * reason, -EBUSY at the deadline, -EINTR on a signal, -ENODEV if it is lost.
  */
-int cdm_evacuate(const struct range *range, unsigned long deadline,
+int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 		 struct cdm_evacuation *evac)
 {
+	const struct range *range = &mem->range;
 	struct cdm_scratch scratch;
 	unsigned long nr_left;
 	bool no_ram = false;
 
 	cdm_scratch_alloc(&scratch, CDM_SCRATCH_TRY);
 	for (;;) {
-		nr_left = cdm_evict_pass(range, deadline, &scratch, &no_ram,
-					 evac);
-		if (!nr_left || cdm_evict_stop(deadline))
+		nr_left = cdm_evict_pass(mem, deadline, &scratch, &no_ram, evac);
+		if (!nr_left || cdm_evict_stop(mem, deadline))
 			break;
 		msleep(CDM_EVICT_PAUSE);
 	}
@@ -467,5 +468,7 @@ int cdm_evacuate(const struct range *range, unsigned long deadline,
 			   nr_left);
 	if (!nr_left)
 		return 0;
+	if (cdm_memory_is_lost(mem))
+		return -ENODEV;
 	return signal_pending(current) ? -EINTR : -EBUSY;
 }

@@ -105,14 +105,30 @@ static inline bool cdm_memory_is_lost(const struct cdm_memory *mem)
 
 /* node.c */
 extern seqcount_t cdm_lists_seq;
+extern atomic_t cdm_nr_shut;
 int cdm_node_add(int nid);
 void cdm_node_del(int nid);
 void cdm_nodes_sync(void);
+void cdm_node_shut(int nid);
 int cdm_nearest_node(int nid, const nodemask_t *nodes);
 nodemask_t *cdm_node_only(int nid, enum cdm_cause cause);
 nodemask_t *cdm_node_with_ram(int nid);
 enum cdm_cause cdm_mask_cause(const nodemask_t *nodemask);
 unsigned int cdm_node_zonelists(int nid);
+
+/* An allocation that gets no page while a node is being closed tries again. */
+static inline u64 cdm_lists_begin(void)
+{
+	u64 nr_shut = (unsigned int)atomic_read(&cdm_nr_shut);
+
+	return nr_shut << 32 | read_seqcount_begin(&cdm_lists_seq);
+}
+
+static inline bool cdm_lists_retry(u64 begun)
+{
+	return read_seqcount_retry(&cdm_lists_seq, (unsigned int)begun) ||
+	       (unsigned int)atomic_read(&cdm_nr_shut) != begun >> 32;
+}
 
 /* policy.c */
 bool cdm_has_weight(const struct mempolicy *pol, int nid);
@@ -189,9 +205,13 @@ static inline struct folio *cdm_blocks_page(struct cdm_blocks *blocks)
 	return page_folio(blocks->page++);
 }
 
-/* Where pages move from and to, while the owners cannot go. */
+/*
+ * Where pages move from and to, while the owners cannot go. Both have been asked for
+ * signs of life, since the last copy, if @asked.
+ */
 struct cdm_sides {
 	int idx;
+	bool asked;
 	unsigned long from_section;
 	unsigned long to_section;
 	struct cdm_memory *from;
@@ -277,7 +297,7 @@ int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 int cdm_roomy_home(int nid, const nodemask_t *ram);
 int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
-int cdm_evacuate(const struct range *range, unsigned long deadline,
+int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 		 struct cdm_evacuation *evac);
 
 /* core.c */
@@ -294,6 +314,8 @@ void cdm_sides_begin(struct cdm_sides *sides);
 void cdm_sides_end(struct cdm_sides *sides);
 struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 			      unsigned long to);
+bool cdm_memory_is_alive(struct cdm_memory *mem);
+void cdm_sides_ask(struct cdm_sides *sides);
 bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages);
 int cdm_copy_large(struct folio *dst, struct folio *src);
 int cdm_copy_by_engine(struct cdm_memory *mem,
@@ -310,6 +332,7 @@ void cdm_causes_del(struct cdm_memory *mem);
 struct cdm_memory *cdm_memory_of(unsigned long pfn);
 struct cdm_memory *cdm_memory_on(int nid);
 unsigned long cdm_memory_closed(int nid);
+bool cdm_memory_set_lost(int nid, const struct device *owner);
 void cdm_clean_pages(struct page *page, unsigned long nr_pages);
 enum cdm_cause cdm_cause(unsigned long pfn);
 enum cdm_cause cdm_move_cause(enum migrate_reason reason);
@@ -321,10 +344,12 @@ static inline void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
 	if (sides->from_section != pfn_to_section_nr(from)) {
 		sides->from_section = pfn_to_section_nr(from);
 		sides->from = cdm_memory_of(from);
+		sides->asked = false;
 	}
 	if (sides->to_section != pfn_to_section_nr(to)) {
 		sides->to_section = pfn_to_section_nr(to);
 		sides->to = cdm_memory_of(to);
+		sides->asked = false;
 	}
 }
 
@@ -343,6 +368,19 @@ static inline bool cdm_is_lost(struct cdm_sides *sides, unsigned long from,
 	cdm_sides_find(sides, from, to);
 	return (sides->from && cdm_memory_is_lost(sides->from)) ||
 	       (sides->to && cdm_memory_is_lost(sides->to));
+}
+
+/*
+ * The same after something was copied there, perhaps by the CPU, to which garbage
+ * looks like data. The mark may come late, so the owners are asked.
+ */
+static inline bool cdm_was_lost(struct cdm_sides *sides, unsigned long from,
+				unsigned long to)
+{
+	cdm_sides_find(sides, from, to);
+	if (!sides->asked)
+		cdm_sides_ask(sides);
+	return cdm_is_lost(sides, from, to);
 }
 
 void cdm_heat(unsigned long pfn, unsigned long nr_pages);

@@ -49,6 +49,9 @@ nodemask_t cdm_usable_nodes;
 /* Changes with the lists: who got no page as a node was closed tries again. */
 seqcount_t cdm_lists_seq = SEQCNT_ZERO(cdm_lists_seq);
 
+/* Changes before and after cdm_node_shut(), which takes no lock. */
+atomic_t cdm_nr_shut;
+
 /* Never freed: there is no telling when the last allocator has left a list. */
 static struct cdm_lists *cdm_lists;
 
@@ -218,13 +221,18 @@ unsigned int cdm_node_zonelists(int nid)
 void __cdm_build_zonelists(void)
 {
 	unsigned long flags;
-	int nid;
+	int nid, nr_shut;
 
 	local_irq_save(flags);	/* as build_all_zonelists() */
 	write_seqcount_begin(&cdm_lists_seq);
-	cdm_update_nodes();
-	for_each_node(nid)
-		cdm_build_node(nid);
+	do {
+		nr_shut = atomic_read(&cdm_nr_shut);
+		smp_rmb();	/* the reason is set before the number changes */
+		cdm_update_nodes();
+		for_each_node(nid)
+			cdm_build_node(nid);
+		smp_mb();	/* pairs with the first in cdm_node_shut() */
+	} while (atomic_read(&cdm_nr_shut) != nr_shut);
 	write_seqcount_end(&cdm_lists_seq);
 	local_irq_restore(flags);
 }
@@ -281,7 +289,7 @@ void cdm_node_del(int nid)
 	mem_hotplug_begin();
 	node_clear(nid, cdm_nodes);
 	node_clear(nid, cdm_granted_nodes);
-	cdm_update_nodes();
+	__cdm_build_zonelists();
 	mem_hotplug_done();
 }
 
@@ -301,6 +309,35 @@ void cdm_nodes_sync(void)
 	 * page back, or has a page by now that whoever looks for pages can see.
 	 */
 	smp_mb();	/* pairs with the one in __cdm_note_pages() */
+}
+
+static void cdm_shut_zones(struct zonelist *zonelist, int nid)
+{
+	struct zoneref *ref;
+
+	for (ref = zonelist->_zonerefs; ref->zone; ref++) {
+		if (zonelist_node_idx(ref) == nid)
+			WRITE_ONCE(ref->zone_idx, MAX_NR_ZONES);
+	}
+}
+
+/*
+ * Close @nid at once, whatever the context; the reason is there already, and who
+ * builds the lists at the same time either sees it or starts again.
+ */
+void cdm_node_shut(int nid)
+{
+	int from, i;
+
+	atomic_inc(&cdm_nr_shut);
+	smp_mb();	/* pairs with the second in __cdm_build_zonelists() */
+	node_clear(nid, cdm_usable_nodes);
+	for_each_node(from) {
+		for (i = 0; i < MAX_ZONELISTS; i++)
+			cdm_shut_zones(&cdm_lists[from].zonelists[i], nid);
+	}
+	smp_mb();	/* pairs with the one in __cdm_note_pages() */
+	atomic_inc(&cdm_nr_shut);
 }
 
 #ifdef CONFIG_CDM_KUNIT_TEST

@@ -37,6 +37,7 @@ void cdm_sides_begin(struct cdm_sides *sides)
 	__acquires(&cdm_ops_srcu)
 {
 	sides->idx = srcu_read_lock(&cdm_ops_srcu);
+	sides->asked = false;
 	sides->from_section = ULONG_MAX;
 	sides->to_section = ULONG_MAX;
 }
@@ -79,9 +80,28 @@ bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 	return ret;
 }
 
+/* The owner, who stays, may know of a loss that it has not marked yet. */
+bool cdm_memory_is_alive(struct cdm_memory *mem)
+{
+	if (!cdm_memory_is_lost(mem) && mem->ops && mem->ops->alive &&
+	    !mem->ops->alive(mem->data))
+		cdm_mark_lost(mem->owner);
+	return !cdm_memory_is_lost(mem);
+}
+
+void cdm_sides_ask(struct cdm_sides *sides)
+{
+	smp_rmb();	/* what has been read was read before this */
+	if (sides->from)
+		cdm_memory_is_alive(sides->from);
+	if (sides->to)
+		cdm_memory_is_alive(sides->to);
+	sides->asked = true;
+}
+
 static bool cdm_has_engine(const struct cdm_memory *mem)
 {
-	return mem && mem->ops && mem->ops->copy;
+	return mem && mem->ops && mem->ops->copy && !cdm_memory_is_lost(mem);
 }
 
 /*
@@ -154,11 +174,13 @@ int __cdm_copy_folio(struct folio *dst, struct folio *src)
 
 	cdm_sides_begin(&sides);
 	mem = cdm_engine(&sides, segment.from, segment.to);
-	if (cdm_may_sleep(src) && cdm_engine_wants(mem, segment.nr_pages))
+	if (cdm_is_lost(&sides, segment.from, segment.to))
+		ret = -EHWPOISON;
+	else if (cdm_may_sleep(src) && cdm_engine_wants(mem, segment.nr_pages))
 		ret = cdm_copy_by_engine(mem, &segment, 1);
 	if (ret && ret != -EHWPOISON)
 		ret = cdm_copy_by_cpu(dst, src);
-	if (cdm_is_lost(&sides, segment.from, segment.to))
+	if (cdm_was_lost(&sides, segment.from, segment.to))
 		ret = -EHWPOISON;
 	cdm_sides_end(&sides);
 	return ret;

@@ -150,6 +150,8 @@ struct cdm_room {
 /* Whether to go on: before each pageblock, and the owner if somebody is to go. */
 static int cdm_room_stop(struct cdm_room *room, bool ask)
 {
+	if (!cdm_memory_is_alive(room->mem))
+		return -ENODEV;
 	if (signal_pending(current))
 		return -EINTR;
 	if (ask && room->recall && room->recall->progress &&
@@ -312,7 +314,8 @@ static bool cdm_recall_take(struct cdm_room *room)
  * Return: 0 if @recall->pages is full. Or, with @recall->nr_recalled blocks that
  * are the owner's all the same: %-ETIME at the deadline; or then, if nobody could
  * be evicted lately, %-EBUSY (pinned pages, the owner's own) or %-ENOMEM (no RAM);
- * %-ECANCELED, %-EINTR on a signal; %-EINVAL for a bad @recall.
+ * %-ECANCELED, %-EINTR on a signal; %-ENODEV if the memory is lost; %-EINVAL for a
+ * bad @recall.
  */
 int cdm_recall(struct cdm_memory *mem, struct cdm_recall *recall)
 {

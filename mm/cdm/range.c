@@ -651,7 +651,8 @@ static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
 {
 	int ret = -EOPNOTSUPP;
 
-	if (cdm_is_held(slot))
+	if (cdm_is_held(slot) || cdm_is_lost(sides, folio_pfn(slot->src),
+					     folio_pfn(slot->dst)))
 		return false;
 	if (unlikely(suspect))
 		ret = cdm_copy_suspect(sides, slot);
@@ -683,14 +684,17 @@ static void cdm_range_copy(struct cdm_range *range)
 
 	suspect = cdm_copy_by_engines(range) == -EHWPOISON;
 	for (slot = range->slots; slot < end; slot++) {
-		if (!slot->unmapped)
-			continue;
-		if (!slot->copied)
+		if (slot->unmapped && !slot->copied)
 			slot->copied = cdm_copy_one(sides, slot, suspect);
+	}
+	sides->asked = false;
+	for (slot = range->slots; slot < end; slot++) {
+		if (!slot->copied)
+			continue;
 		/* Has somebody found it by its number, and looks at it? */
-		if (!slot->copied || cdm_is_held(slot) ||
-		    cdm_is_lost(sides, folio_pfn(slot->src),
-				folio_pfn(slot->dst)))
+		if (cdm_is_held(slot) ||
+		    cdm_was_lost(sides, folio_pfn(slot->src),
+				 folio_pfn(slot->dst)))
 			slot->copied = false;
 		else
 			cdm_take_over(slot->dst, slot->src,

@@ -26,8 +26,15 @@ static void skel_failed(void *data, unsigned long pfn)
 	dev_warn(&skel->pdev->dev, "page %#lx has failed\n", pfn);
 }
 
+/* Here: return whether the link is up, by a read of a register. */
+static bool skel_alive(void *data)
+{
+	return true;
+}
+
 static const struct cdm_ops skel_ops = {
 	.failed = skel_failed,
+	.alive = skel_alive,
 };
 
 /* The first range of special purpose memory is taken. */
@@ -103,7 +110,13 @@ static void skel_remove(struct pci_dev *pdev)
 		msleep(MSEC_PER_SEC);
 }
 
-/* Here: call this when the link is down, in process context. */
+/* Here: call this as soon as the link is down, from an interrupt, say. */
+static void __maybe_unused skel_link_is_down(struct skel *skel)
+{
+	cdm_mark_lost(&skel->pdev->dev);
+}
+
+/* Here: call this then, in process context. */
 static void __maybe_unused skel_link_down(struct skel *skel)
 {
 	while (cdm_lose_memory(skel->mem, NULL))

@@ -77,7 +77,8 @@ static int accel_copy_segments(struct accel *accel,
 /*
  * The folios are locked, the process that maps them too perhaps, and reclaim may be
  * at work for somebody who talks to the device: so neither wait for @sem, nor for
- * memory that somebody must write out.
+ * memory that somebody must write out. The CPU can copy instead of a device that is
+ * gone, but not from behind a link that is down.
  */
 static int accel_copy(void *data, const struct cdm_segment *segments,
 		      unsigned int nr)
@@ -86,6 +87,8 @@ static int accel_copy(void *data, const struct cdm_segment *segments,
 	unsigned int noio;
 	int ret = -ENODEV;
 
+	if (accel_link_is_down(accel))
+		return -EHWPOISON;
 	if (!down_read_trylock(&accel->sem))
 		return -EBUSY;
 	noio = memalloc_noio_save();
@@ -93,7 +96,17 @@ static int accel_copy(void *data, const struct cdm_segment *segments,
 		ret = accel_copy_segments(accel, segments, nr);
 	memalloc_noio_restore(noio);
 	up_read(&accel->sem);
-	return ret;
+	return ret && accel_link_is_down(accel) ? -EHWPOISON : ret;
+}
+
+/* A device that sleeps, and has no tenants then, says nothing in its registers. */
+static bool accel_is_alive(void *data)
+{
+	struct accel *accel = data;
+
+	return !accel_link_is_down(accel) ||
+	       (READ_ONCE(accel->suspended) &&
+		READ_ONCE(accel->state) == ACCEL_STOPPED);
 }
 
 const struct cdm_ops accel_cdm_ops = {
@@ -101,4 +114,5 @@ const struct cdm_ops accel_cdm_ops = {
 	.failed = accel_failed,
 	.copy = accel_copy,
 	.copy_min = PMD_SIZE,
+	.alive = accel_is_alive,
 };

@@ -55,6 +55,26 @@ void accel_put(struct accel *accel)
 	kref_put(&accel->ref, accel_free);
 }
 
+/*
+ * What is behind a link that is down must not be read, so those who are about to read
+ * there, or wait until others have, must know before anything else is done. Any
+ * context.
+ */
+static bool accel_check_link(struct accel *accel)
+{
+	bool down = accel_link_is_down(accel);
+
+	if (down)
+		cdm_mark_lost(&accel->pdev->dev);
+	return down;
+}
+
+static irqreturn_t accel_hardirq(int irq, void *data)
+{
+	accel_check_link(data);
+	return IRQ_WAKE_THREAD;
+}
+
 static irqreturn_t accel_interrupt(int irq, void *data)
 {
 	accel_drain(data);
@@ -66,9 +86,10 @@ static void accel_watchdog(struct work_struct *work)
 	struct accel *accel = container_of(to_delayed_work(work), struct accel,
 					   watchdog);
 
-	accel_drain(accel);
+	if (!accel_check_link(accel))
+		accel_drain(accel);
 	/* Of a device that is gone the memory is in use, while there is a link. */
-	if (accel_link_is_down(accel))
+	if (accel_check_link(accel))
 		accel_lose(accel);
 	else
 		queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
@@ -105,6 +126,7 @@ void accel_leave(struct accel *accel)
 /* The device is lost, or as good as that. The worker has a reference. */
 void accel_lose(struct accel *accel)
 {
+	accel_check_link(accel);
 	accel_get(accel);
 	if (!queue_work(accel_wq, &accel->lost_work))
 		accel_put(accel);
@@ -125,27 +147,31 @@ static void accel_set_gone(struct accel *accel)
 	up_write(&accel->sem);
 }
 
+/* Returns 0 if there is no memory (any more). */
+static int accel_try_forget_memory(struct accel *accel)
+{
+	int ret = 0;
+
+	mutex_lock(&accel->mem_lock);
+	if (accel->mem && accel_check_link(accel))
+		ret = cdm_lose_memory(accel->mem, NULL);
+	else if (accel->mem)
+		ret = cdm_unregister_memory(accel->mem, ACCEL_UNREGISTER_MS,
+					    NULL);
+	if (!ret)
+		accel->mem = NULL;
+	mutex_unlock(&accel->mem_lock);
+	return ret;
+}
+
 /*
- * There is no way back: tenants that cannot leave now are waited for. What is
- * behind a link that is down must not be read.
+ * There is no way back: tenants that cannot leave now are waited for. If the link
+ * goes down meanwhile, they are told so.
  */
 static void accel_forget_memory(struct accel *accel)
 {
-	int ret;
-
-	mutex_lock(&accel->mem_lock);
-	while (accel->mem) {
-		if (accel_link_is_down(accel))
-			ret = cdm_lose_memory(accel->mem, NULL);
-		else
-			ret = cdm_unregister_memory(accel->mem,
-						    ACCEL_UNREGISTER_MS, NULL);
-		if (ret)
-			msleep(ACCEL_PAUSE);
-		else
-			accel->mem = NULL;
-	}
-	mutex_unlock(&accel->mem_lock);
+	while (accel_try_forget_memory(accel))
+		msleep(ACCEL_PAUSE);
 }
 
 struct accel_leave {
@@ -221,8 +247,8 @@ static int accel_irqs(struct accel *accel)
 				    PCI_IRQ_MSIX);
 	while (ret >= 0 && accel->nr_irqs < CDM_ACCEL_NR_IRQS) {
 		ret = request_threaded_irq(pci_irq_vector(pdev, accel->nr_irqs),
-					   NULL, accel_interrupt, IRQF_ONESHOT,
-					   accel->name, accel);
+					   accel_hardirq, accel_interrupt,
+					   IRQF_ONESHOT, accel->name, accel);
 		if (ret)
 			break;
 		accel->nr_irqs++;
@@ -248,6 +274,9 @@ static int accel_register(struct accel *accel)
 	if (!IS_ERR(mem)) {
 		accel->mem = mem;
 		accel->nid = cdm_memory_nid(mem);
+		/* A mark of before does not count for it. */
+		if (accel_link_is_down(accel))
+			accel_lose(accel);
 	}
 	mutex_unlock(&accel->mem_lock);
 	return PTR_ERR_OR_ZERO(mem);

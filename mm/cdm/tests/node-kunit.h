@@ -50,10 +50,25 @@ static void cdm_test_rebuild(struct cdm_memory *mem, bool closed)
 	mem_hotplug_done();
 }
 
+static void cdm_test_closed(struct kunit *test, const struct zoneref *before,
+			    const struct zoneref *list, int nr_zones, int nid)
+{
+	int i;
+
+	KUNIT_EXPECT_FALSE(test, node_isset(nid, cdm_usable_nodes));
+	for (i = 0; i < nr_zones && list[i].zone; i++) {
+		KUNIT_EXPECT_PTR_EQ(test, before[i].zone, list[i].zone);
+		KUNIT_EXPECT_EQ(test, list[i].zone_idx,
+				zone_to_nid(list[i].zone) == nid ?
+				MAX_NR_ZONES : before[i].zone_idx);
+	}
+	KUNIT_EXPECT_EQ(test, i, num_possible_nodes() * MAX_NR_ZONES);
+}
+
 /* An allocator holds pointers into a list: no zone may ever leave its place. */
 static void cdm_test_places(struct kunit *test)
 {
-	int i, nr_zones = nr_node_ids * MAX_NR_ZONES, nid = first_online_node;
+	int nr_zones = nr_node_ids * MAX_NR_ZONES, nid = first_online_node;
 	size_t size = nr_zones * sizeof(struct zoneref);
 	struct cdm_memory mem = { .nid = nid, .range.end = PAGE_SIZE - 1 };
 	struct zoneref *before, *list;
@@ -67,14 +82,12 @@ static void cdm_test_places(struct kunit *test)
 	memcpy(before, list, size);
 
 	cdm_test_rebuild(&mem, true);
-	for (i = 0; i < nr_zones && list[i].zone; i++) {
-		KUNIT_EXPECT_PTR_EQ(test, before[i].zone, list[i].zone);
-		KUNIT_EXPECT_EQ(test, list[i].zone_idx,
-				zone_to_nid(list[i].zone) == nid ?
-				MAX_NR_ZONES : before[i].zone_idx);
-	}
-	KUNIT_EXPECT_EQ(test, i, num_possible_nodes() * MAX_NR_ZONES);
+	cdm_test_closed(test, before, list, nr_zones, nid);
+	cdm_test_rebuild(&mem, false);
+	KUNIT_EXPECT_MEMEQ(test, before, list, size);
 
+	cdm_node_shut(nid);
+	cdm_test_closed(test, before, list, nr_zones, nid);
 	cdm_test_rebuild(&mem, false);
 	KUNIT_EXPECT_MEMEQ(test, before, list, size);
 	cdm_causes_del(&mem);

@@ -47,7 +47,10 @@ static void check_reset(void)
 		reset(nr);
 }
 
-/* Who reads ~0 in @magic may be sure that nothing is accessed any more. */
+/*
+ * Who reads ~0 in @magic may be sure that nothing is accessed any more. Memory is not
+ * wiped before that can be read: who copies what is left of it finds out afterwards.
+ */
 static void link_down(void)
 {
 	struct cdm_accel_regs *regs = &accel.bar->regs;
@@ -58,9 +61,10 @@ static void link_down(void)
 	accel_drop_late();
 	accel.link_down = true;
 	accel_resume_invals();
-	accel_wipe_memory();
 	memset(&regs->version, 0xff, sizeof(*regs) - offsetof(struct cdm_accel_regs, version));
 	accel_put(&regs->magic, ~0u);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	accel_wipe_memory();
 	accel_raise(CDM_ACCEL_IRQ_ERROR);
 }
 

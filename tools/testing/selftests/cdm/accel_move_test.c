@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "accel_util.h"
+#include "../../../../drivers/cdm/accel/accel_hw.h"
 
 #define SIZE	(2 * MIB)
 #define PAGES	(SIZE / PAGE)
@@ -1249,6 +1250,194 @@ TEST_F_TIMEOUT(power, unbind, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_accel_to_device(self->a.dev, self->addr, SIZE));
 	EXPECT_EQ(cpu_sum(self->addr, SIZE),
 		  accel_sum(self->a.dev, self->addr, SIZE));
+}
+
+/*
+ * A page that is held keeps the driver waiting, and the link goes down: for all that
+ * the driver can see. The device is there all the time, and can be used again.
+ */
+FIXTURE(link) {
+	struct accel a;
+	struct cdm_child child;
+	struct cdm_accel_regs *regs;
+	char *addr;
+	char *held;
+	struct holder {
+		struct accel_pci pci;
+		int pipe[2];	/* holds a page */
+	} holder;
+	int kmsg;
+};
+
+static struct cdm_accel_regs *map_regs(const struct accel_pci *pci)
+{
+	struct cdm_accel_regs *regs;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2",
+		 pci->name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	regs = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return regs == MAP_FAILED ? NULL : regs;
+}
+
+static void set_magic(struct cdm_accel_regs *regs, __u32 magic)
+{
+	__atomic_store_n(&regs->magic, magic, __ATOMIC_SEQ_CST);
+}
+
+FIXTURE_SETUP(link)
+{
+	const char *missing = accel_missing();
+	struct iovec vec = { .iov_len = PAGE };
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
+	self->regs = map_regs(&self->a.pci);
+	ASSERT_NE(NULL, self->regs);
+	ASSERT_EQ(CDM_ACCEL_MAGIC, self->regs->magic);
+	self->addr = cdm_map(SIZE);
+	self->held = cdm_map(PAGE);
+	cdm_fill(self->addr, SIZE, SEED);
+	cdm_fill(self->held, PAGE, SEED);
+	ASSERT_EQ(0, cdm_accel_to_device(self->a.dev, self->addr, SIZE));
+	ASSERT_EQ(0, cdm_accel_to_device(self->a.dev, self->held, PAGE));
+	vec.iov_base = self->held;
+	self->holder.pci = self->a.pci;
+	ASSERT_EQ(0, pipe2(self->holder.pipe, O_CLOEXEC));
+	ASSERT_EQ(PAGE, vmsplice(self->holder.pipe[1], &vec, 1, 0));
+	self->kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ASSERT_LE(0, self->kmsg);
+	lseek(self->kmsg, 0, SEEK_END);
+}
+
+static void release_held(struct holder *holder)
+{
+	for (int i = 0; i < 2; i++) {
+		close(holder->pipe[i]);
+		holder->pipe[i] = -1;
+	}
+}
+
+FIXTURE_TEARDOWN(link)
+{
+	release_held(&self->holder);
+	close(self->kmsg);
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	accel_close(&self->a);
+	accel_unbind(&self->a.pci);
+	set_magic(self->regs, CDM_ACCEL_MAGIC);
+	ASSERT_EQ(0, accel_bind(&self->a.pci));
+	ASSERT_EQ(0, accel_open(&self->a, 0));
+	EXPECT_EQ(0, accel_stop(&self->a));
+}
+
+/* Since the test began */
+static bool log_says(int kmsg, const char *what)
+{
+	static char record[8192];
+	ssize_t len;
+
+	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (strstr(record, what))
+			return true;
+	}
+	return false;
+}
+
+static bool is_unreadable(const char *addr)
+{
+	int fd[2], len = 1;
+
+	if (pipe2(fd, O_CLOEXEC))
+		return false;
+	for (int i = 0; len == 1 && i < ACCEL_MS / 10; i++) {
+		usleep(10000);
+		len = write(fd[1], addr, 1);
+		if (len == 1 && read(fd[0], &(char){ 0 }, 1) != 1)
+			break;
+	}
+	close(fd[0]);
+	close(fd[1]);
+	return len < 0;
+}
+
+static int unbind_fn(struct cdm_child *me, void *arg)
+{
+	struct holder *holder = arg;
+
+	release_held(holder);
+	cdm_say(me, accel_unbind(&holder->pci));
+	return 0;
+}
+
+static int suspend_fn(struct cdm_child *me, void *arg)
+{
+	struct holder *holder = arg;
+
+	release_held(holder);
+	cdm_say(me, accel_debug(&holder->pci, "suspend", "1"));
+	return 0;
+}
+
+static bool closed_for(const struct accel *a, const char *reason)
+{
+	char path[128], buf[128];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cdm/state",
+		 a->nid);
+	for (int i = 0; i < ACCEL_MS / 10; i++) {
+		if (cdm_read(path, buf, sizeof(buf)) > 0 && strstr(buf, reason))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* What could go home is there; what could not is out of reach. */
+TEST_F_TIMEOUT(link, down_while_unbinding, CDM_TIMEOUT)
+{
+	char text[64];
+
+	ASSERT_EQ(0, cdm_start(&self->child, unbind_fn, &self->holder));
+	ASSERT_TRUE(closed_for(&self->a, "unregistering"));
+	while (!cdm_spread_in(cdm_spread(self->addr, SIZE), cdm_rams()))
+		usleep(1000);
+	set_magic(self->regs, ~0u);
+	/* As soon as the loss is known, and not at the deadline. */
+	EXPECT_TRUE(is_unreadable(self->held));
+	snprintf(text, sizeof(text), "stays on node %d, error -19", self->a.nid);
+	EXPECT_TRUE(log_says(self->kmsg, text));
+	for (size_t off = 0; off < SIZE; off += PAGE) {
+		char *page = self->addr + off;
+
+		if (cdm_spread_in(cdm_spread(page, PAGE), cdm_rams())) {
+			EXPECT_EQ(0, cdm_wrong(page, PAGE,
+					       SEED + off / sizeof(__u64)));
+		} else {
+			EXPECT_TRUE(is_unreadable(page));
+		}
+	}
+	release_held(&self->holder);
+	EXPECT_EQ(0, cdm_hear(&self->child));
+	EXPECT_TRUE(accel_is_gone(&self->a));
+}
+
+TEST_F_TIMEOUT(link, down_while_suspending, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, cdm_start(&self->child, suspend_fn, &self->holder));
+	ASSERT_TRUE(closed_for(&self->a, "suspended"));
+	set_magic(self->regs, ~0u);
+	EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
+	EXPECT_TRUE(is_unreadable(self->held));
+	release_held(&self->holder);
+	while (!accel_is_gone(&self->a))
+		usleep(10000);
 }
 
 TEST_HARNESS_MAIN

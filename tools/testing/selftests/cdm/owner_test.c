@@ -151,6 +151,22 @@ static struct cdm_test_events events(enum cdm_test_engine engine)
 	return events;
 }
 
+/* Does the engine hold something now? It is set to do so. */
+static bool engine_holds(void)
+{
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (events(CDM_TEST_ENGINE_HOLD).nr_held)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static int set_link(__u32 link)
+{
+	return cdm_ioctl(CDM_TEST_IOC_LINK, &link);
+}
+
 /* What most tests begin with: the device, and a file of its driver. */
 static int owner_start(struct __test_metadata *_metadata, int *dev, int *fd)
 {
@@ -170,6 +186,7 @@ static int owner_reset(struct __test_metadata *_metadata, int nid, int fd,
 		tenant_end(&child[i]);
 	close(fd);
 	events(CDM_TEST_ENGINE_NONE);
+	set_link(CDM_TEST_LINK_UP);
 	resume(nid);
 	set_reserve(nid, 0);
 	cdm_write(SHMEM_HUGE, "never");
@@ -2259,6 +2276,201 @@ TEST_F_TIMEOUT(lose, while_suspended, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
 	ASSERT_EQ(0, cdm_register_all());
 	expect_usable(_metadata, self->fd, self->dev);
+}
+
+/*
+ * Loss is marked before anything else is done about it. Nobody knows at which moment,
+ * and nothing that was read since then may pass for data.
+ */
+FIXTURE(marked) {
+	int dev;
+	int ram;
+	int fd;
+	struct cdm_nodes devs;	/* all have the same owner */
+	char *addr;
+	__u64 frame[SIZE / PAGE];
+	__s32 status[SIZE / PAGE];
+	struct cdm_child child;
+};
+
+FIXTURE_VARIANT(marked) {
+	enum kind kind;
+};
+
+FIXTURE_VARIANT_ADD(marked, anon) { .kind = ANON };
+FIXTURE_VARIANT_ADD(marked, shmem) { .kind = SHMEM };
+FIXTURE_VARIANT_ADD(marked, thp) { .kind = THP };
+
+FIXTURE_SETUP(marked)
+{
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, owner_start(_metadata, &self->dev, &self->fd));
+	self->ram = cdm_ram(0);
+	self->devs = cdm_devs();
+	console_quiet();
+	catch_bus();
+	self->addr = map_kind_on(self->dev, variant->kind, SIZE);
+	ASSERT_NE(NULL, self->addr);
+	frames(self->addr, SIZE, self->frame);
+}
+
+static int lose_all_nodes(struct cdm_nodes nodes)
+{
+	int ret = 0;
+
+	for (int i = 0; !ret && i < nodes.nr; i++) {
+		while (!ret)
+			ret = lose(nodes.nid[i], NULL);
+		ret = ret == -ENODEV ? 0 : ret;
+	}
+	return ret;
+}
+
+FIXTURE_TEARDOWN(marked)
+{
+	tenant_end(&self->child);
+	close(self->fd);
+	events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(0, lose_all_nodes(self->devs));
+	EXPECT_EQ(0, owner_reset(_metadata, self->dev, -1, NULL, 0));
+}
+
+static void spoil(struct __test_metadata *_metadata, const __u64 *frame)
+{
+	for (int i = 0; i < PAGES; i++) {
+		struct cdm_test_peek arg = {
+			.start = (frame[i] & FRAME_MASK) * PAGE,
+			.size = PAGE,
+		};
+
+		ASSERT_EQ(0, cdm_ioctl(CDM_TEST_IOC_SPOIL, &arg));
+	}
+}
+
+/* Nothing went home, and whoever touches it is told. */
+static void expect_all_lost(struct __test_metadata *_metadata, int dev,
+			    char *addr, const __s32 *status)
+{
+	long i, nr_busy = 0;
+
+	for (i = 0; i < PAGES; i++)
+		nr_busy += status[i] == -EBUSY;
+	EXPECT_EQ(PAGES, nr_busy);
+	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, dev));
+	EXPECT_TRUE(state_is(dev, "closed: lost"));
+	EXPECT_EQ(0, lose(dev, NULL));
+	EXPECT_EQ(PAGES, unreadable(addr, SIZE));
+}
+
+struct homeward {
+	char *addr;
+	int ram;
+	__s32 *status;
+	int ret;
+};
+
+static void *homeward_fn(void *arg)
+{
+	struct homeward *home = arg;
+
+	home->ret = cdm_migrate(home->addr, SIZE, home->ram, home->status);
+	return NULL;
+}
+
+/* The engine has been asked before the mark, and says after it that all is well. */
+TEST_F_TIMEOUT(marked, during_a_copy, CDM_TIMEOUT)
+{
+	struct homeward home = {
+		.addr = self->addr,
+		.ram = self->ram,
+		.status = self->status,
+	};
+	pthread_t thread;
+
+	events(CDM_TEST_ENGINE_HOLD);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, homeward_fn, &home));
+	EXPECT_TRUE(engine_holds());
+	EXPECT_EQ(0, set_link(CDM_TEST_LINK_MARK));
+	spoil(_metadata, self->frame);
+	events(CDM_TEST_ENGINE_WORKS);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, home.ret);
+	expect_all_lost(_metadata, self->dev, self->addr, self->status);
+}
+
+/* Nobody has noticed, and the CPU copies what it takes for data. */
+TEST_F_TIMEOUT(marked, by_the_core, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_link(CDM_TEST_LINK_DOWN));
+	spoil(_metadata, self->frame);
+	EXPECT_EQ(0, cdm_migrate(self->addr, SIZE, self->ram, self->status));
+	expect_all_lost(_metadata, self->dev, self->addr, self->status);
+}
+
+/* Nor does anything come there. */
+TEST_F_TIMEOUT(marked, nobody_comes, CDM_TIMEOUT)
+{
+	char *bound = cdm_map(SIZE), *more = cdm_map(SIZE);
+
+	cdm_fill(more, SIZE, SEED);
+	ASSERT_EQ(0, cdm_mbind(bound, SIZE, MPOL_BIND, 1UL << self->dev, 0));
+	ASSERT_EQ(0, set_link(CDM_TEST_LINK_MARK));
+	EXPECT_TRUE(state_is(self->dev, "closed: lost"));
+	cdm_fill(bound, SIZE, SEED);
+	EXPECT_EQ(0, cdm_pages_on(bound, SIZE, self->dev));
+	EXPECT_EQ(-ENODEV, cdm_migrate(more, SIZE, self->dev, NULL));
+	EXPECT_NE(0, take(self->fd, self->dev, 0, 1, NULL));
+	EXPECT_EQ(0, lose(self->dev, NULL));
+	ASSERT_EQ(0, cdm_register_all());
+	EXPECT_TRUE(state_is(self->dev, "open"));
+	expect_usable(_metadata, self->fd, self->dev);
+	EXPECT_EQ(0, cdm_wrong(bound, SIZE, SEED));
+}
+
+static int wait_fn(struct cdm_child *me, void *arg)
+{
+	int nid = cdm_dev(0), what = *(int *)arg;
+	/* All there is, with the margin for the CPUs. */
+	long nr_pages = cdm_node_meminfo(nid, "MemTotal") / 4 -
+			sysconf(_SC_NPROCESSORS_CONF) * (BLOCK_PAGES + 128);
+
+	cdm_say(me, 0);
+	if (what == 0)
+		cdm_say(me, cdm_unregister(nid, DEADLINE_MS, NULL));
+	else if (what == 1)
+		cdm_say(me, suspend(nid, DEADLINE_MS));
+	else
+		cdm_say(me, set_reserve(nid, nr_pages));
+	return 0;
+}
+
+/* Who waits for a tenant that does not go learns that there is nothing to wait for. */
+TEST_F_TIMEOUT(marked, ends_all_waits, CDM_TIMEOUT)
+{
+	__u64 pin = (uintptr_t)self->addr;
+
+	if (variant->kind != ANON)
+		SKIP(return, "no such case: the kind of memory makes no difference");
+	for (int what = 0; what < 3; what++) {
+		ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
+		ASSERT_EQ(0, cdm_start(&self->child, wait_fn, &what));
+		ASSERT_EQ(0, cdm_hear(&self->child));
+		if (!what)
+			EXPECT_TRUE(state_becomes(self->dev,
+						  "closed: unregistering"));
+		ASSERT_EQ(0, set_link(CDM_TEST_LINK_MARK));
+		EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
+		tenant_end(&self->child);
+		ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+		ASSERT_EQ(0, lose_all_nodes(self->devs));
+		ASSERT_EQ(0, cdm_register_all());
+		munmap(self->addr, SIZE);
+		self->addr = map_kind_on(self->dev, variant->kind, SIZE);
+		ASSERT_NE(NULL, self->addr);
+	}
 }
 
 /* F21: loss is no way for the owner to get at what tenants had. */
