@@ -110,14 +110,11 @@ static u8 *cdm_cause_byte(unsigned long pfn)
 	return mem ? mem->causes + pfn - PHYS_PFN(mem->range.start) : NULL;
 }
 
-/* None of the pages of @mem is online. */
+/* None of the pages of @mem is online. Ops that are under way still look at it. */
 void cdm_causes_del(struct cdm_memory *mem)
 {
 	hlist_del_rcu(&mem->by_node);
 	synchronize_rcu();
-	/* Ops that are under way look at both. */
-	cdm_ops_drain();
-	kvfree(mem->causes);
 }
 
 int cdm_causes_add(struct cdm_memory *mem)

@@ -295,6 +295,35 @@ err:
 	return ret;
 }
 
+static struct cdm_memory *cdm_memory_alloc(struct device *owner)
+{
+	struct cdm_memory *mem;
+
+	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+	if (!mem)
+		return NULL;
+	if (init_srcu_struct(&mem->srcu)) {
+		kfree(mem);
+		return NULL;
+	}
+	mutex_init(&mem->lock);
+	mem->owner = get_device(owner);
+	return mem;
+}
+
+/*
+ * Nobody finds the range any more. Ops of its owner that are under way are waited
+ * for, with no lock that others want.
+ */
+static void cdm_memory_free(struct cdm_memory *mem)
+{
+	synchronize_srcu(&mem->srcu);
+	cleanup_srcu_struct(&mem->srcu);
+	kvfree(mem->causes);
+	put_device(mem->owner);
+	kfree(mem);
+}
+
 static int cdm_register(struct cdm_memory *mem, unsigned int flags)
 {
 	int ret;
@@ -378,13 +407,11 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 		return ERR_PTR(-EOPNOTSUPP);
 	}
 
-	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+	mem = cdm_memory_alloc(owner);
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	mutex_init(&mem->lock);
 	mem->range = *range;
 	mem->nid = nid;
-	mem->owner = get_device(owner);
 	mem->ops = ops;
 	mem->data = data;
 	mutex_init(&mem->reserve_lock);
@@ -393,8 +420,7 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	ret = cdm_register(mem, flags);
 	mutex_unlock(&cdm_lock);
 	if (ret) {
-		put_device(owner);
-		kfree(mem);
+		cdm_memory_free(mem);
 		return ERR_PTR(ret);
 	}
 	pr_info("%#llx-%#llx: %llu MiB of %s are device node %d; memmap %llu MiB (%llu MiB per GiB) %s\n",
@@ -449,9 +475,11 @@ static int cdm_remove(struct cdm_memory *mem)
 	mutex_lock(&cdm_lock);
 	list_del(&mem->list);
 	cdm_relink(mem->nid);
+	WRITE_ONCE(mem->removing, true);
 	ret = offline_and_remove_memory(mem->range.start,
 					range_len(&mem->range));
 	if (ret) {
+		WRITE_ONCE(mem->removing, false);
 		list_add_tail(&mem->list, &cdm_memories);
 		cdm_relink(mem->nid);
 	} else {
@@ -504,8 +532,9 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * act as the default policy. Contents and mappings of tenants are preserved.
  *
  * Context: process context, may sleep beyond the deadline only for the pageblock
- * at hand and for offlining, which finds the memory empty, but for what was
- * being allocated when the node was closed.
+ * at hand, for offlining, which finds the memory empty, but for what was
+ * being allocated when the node was closed, and for ops of the owner that are
+ * under way. Holds up nobody else meanwhile but for offlining.
  * Return: 0; or with the node as usable as before, and @mem still valid: %-EBUSY
  * if tenants are left at the deadline or the owner has not freed all it has
  * allocated, %-EINTR on a signal, %-ENODEV if the memory is lost (which
@@ -535,8 +564,7 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 
 	pr_info("%#llx-%#llx: left node %d, %lu pages moved to RAM\n",
 		range.start, range.end, nid, local.nr_moved);
-	put_device(mem->owner);
-	kfree(mem);
+	cdm_memory_free(mem);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_unregister_memory);
@@ -620,8 +648,7 @@ int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 		local.nr_left, ret);
 	if (ret)
 		return ret;
-	put_device(mem->owner);
-	kfree(mem);
+	cdm_memory_free(mem);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_lose_memory);

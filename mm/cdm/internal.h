@@ -16,6 +16,7 @@
 #include <linux/nodemask.h>
 #include <linux/range.h>
 #include <linux/seqlock.h>
+#include <linux/srcu.h>
 
 struct cdm_evacuation;
 struct cdm_loss;
@@ -72,6 +73,10 @@ enum cdm_closed {
  * @res: the claim in the resource tree
  * @ops: what the owner can do and wants to know, or NULL
  * @data: handed to @ops
+ * @srcu: held for reading by those who may call @ops, or look at the range without a
+ *	page of it in use
+ * @removing: the locks of memory hotplug are held to remove the range: the engine,
+ *	which may hang, is not asked to copy
  * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
@@ -90,6 +95,8 @@ struct cdm_memory {
 	struct resource *res;
 	const struct cdm_ops *ops;
 	void *data;
+	struct srcu_struct srcu;
+	bool removing;
 	u8 *causes;
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
@@ -210,8 +217,9 @@ static inline struct folio *cdm_blocks_page(struct cdm_blocks *blocks)
  * signs of life, since the last copy, if @asked.
  */
 struct cdm_sides {
-	int idx;
 	bool asked;
+	int from_idx;
+	int to_idx;
 	unsigned long from_section;
 	unsigned long to_section;
 	struct cdm_memory *from;
@@ -312,6 +320,8 @@ void cdm_owner_leave(struct cdm_memory *mem);
 /* notify.c */
 void cdm_sides_begin(struct cdm_sides *sides);
 void cdm_sides_end(struct cdm_sides *sides);
+void cdm_sides_find_from(struct cdm_sides *sides, unsigned long from);
+void cdm_sides_find_to(struct cdm_sides *sides, unsigned long to);
 struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 			      unsigned long to);
 bool cdm_memory_is_alive(struct cdm_memory *mem);
@@ -324,7 +334,6 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 	       unsigned long nr_pages);
 bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 		       unsigned long size, bool to_device);
-void cdm_ops_drain(void);
 
 /* cause.c */
 int cdm_causes_add(struct cdm_memory *mem);
@@ -341,16 +350,10 @@ enum cdm_cause cdm_move_cause(enum migrate_reason reason);
 static inline void cdm_sides_find(struct cdm_sides *sides, unsigned long from,
 				  unsigned long to)
 {
-	if (sides->from_section != pfn_to_section_nr(from)) {
-		sides->from_section = pfn_to_section_nr(from);
-		sides->from = cdm_memory_of(from);
-		sides->asked = false;
-	}
-	if (sides->to_section != pfn_to_section_nr(to)) {
-		sides->to_section = pfn_to_section_nr(to);
-		sides->to = cdm_memory_of(to);
-		sides->asked = false;
-	}
+	if (sides->from_section != pfn_to_section_nr(from))
+		cdm_sides_find_from(sides, from);
+	if (sides->to_section != pfn_to_section_nr(to))
+		cdm_sides_find_to(sides, to);
 }
 
 /* Returns 0, or -EHWPOISON for what cannot be read. */

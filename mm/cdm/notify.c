@@ -12,40 +12,82 @@
 
 #include "internal.h"
 
-/* Protects the owner's ops and data against unregistration while they run. */
-DEFINE_STATIC_SRCU(cdm_ops_srcu);
-
-/* No call of an op begins any more for memory that is not registered. */
-void cdm_ops_drain(void)
+/*
+ * The range of @pfn, or NULL. Its owner stays until cdm_memory_exit(), however long an
+ * op takes, and with it nobody else.
+ */
+static struct cdm_memory *cdm_memory_enter(unsigned long pfn, int *idx)
 {
-	synchronize_srcu(&cdm_ops_srcu);
+	struct cdm_memory *mem;
+
+	/* Who frees the range waits for RCU before it waits for SRCU. */
+	guard(rcu)();
+	mem = cdm_memory_of(pfn);
+	if (mem)
+		*idx = srcu_read_lock(&mem->srcu);
+	return mem;
+}
+
+/* The same for any range of @nid. */
+static struct cdm_memory *cdm_memory_enter_on(int nid, int *idx)
+{
+	struct cdm_memory *mem;
+
+	guard(rcu)();
+	mem = cdm_memory_on(nid);
+	if (mem)
+		*idx = srcu_read_lock(&mem->srcu);
+	return mem;
+}
+
+static void cdm_memory_exit(struct cdm_memory *mem, int idx)
+{
+	if (mem)
+		srcu_read_unlock(&mem->srcu, idx);
 }
 
 /* The kernel has dealt with a failure of the page at @pfn. */
 void __cdm_note_failure(unsigned long pfn)
 {
-	int idx = srcu_read_lock(&cdm_ops_srcu);
-	struct cdm_memory *mem = cdm_memory_of(pfn);
+	struct cdm_memory *mem;
+	int idx;
 
+	mem = cdm_memory_enter(pfn, &idx);
 	if (mem && mem->ops && mem->ops->failed)
 		mem->ops->failed(mem->data, pfn);
-	srcu_read_unlock(&cdm_ops_srcu, idx);
+	cdm_memory_exit(mem, idx);
 }
 
-/* From here on the owners of memory stay. */
+/* From here on the owners of memory stay, once they have been found. */
 void cdm_sides_begin(struct cdm_sides *sides)
-	__acquires(&cdm_ops_srcu)
 {
-	sides->idx = srcu_read_lock(&cdm_ops_srcu);
 	sides->asked = false;
 	sides->from_section = ULONG_MAX;
 	sides->to_section = ULONG_MAX;
+	sides->from = NULL;
+	sides->to = NULL;
 }
 
 void cdm_sides_end(struct cdm_sides *sides)
-	__releases(&cdm_ops_srcu)
 {
-	srcu_read_unlock(&cdm_ops_srcu, sides->idx);
+	cdm_memory_exit(sides->from, sides->from_idx);
+	cdm_memory_exit(sides->to, sides->to_idx);
+}
+
+void cdm_sides_find_from(struct cdm_sides *sides, unsigned long from)
+{
+	cdm_memory_exit(sides->from, sides->from_idx);
+	sides->from = cdm_memory_enter(from, &sides->from_idx);
+	sides->from_section = pfn_to_section_nr(from);
+	sides->asked = false;
+}
+
+void cdm_sides_find_to(struct cdm_sides *sides, unsigned long to)
+{
+	cdm_memory_exit(sides->to, sides->to_idx);
+	sides->to = cdm_memory_enter(to, &sides->to_idx);
+	sides->to_section = pfn_to_section_nr(to);
+	sides->asked = false;
 }
 
 static void cdm_tell_moved(struct cdm_memory *mem, unsigned long from,
@@ -69,14 +111,15 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 		       unsigned long size, bool to_device)
 {
-	int idx = srcu_read_lock(&cdm_ops_srcu);
-	struct cdm_memory *mem = cdm_memory_on(nid);
+	struct cdm_memory *mem;
 	bool ret = true;
+	int idx;
 
+	mem = cdm_memory_enter_on(nid, &idx);
 	if (mem && mem->ops && mem->ops->may_balance)
 		ret = mem->ops->may_balance(mem->data, mm, start, size,
 					    to_device);
-	srcu_read_unlock(&cdm_ops_srcu, idx);
+	cdm_memory_exit(mem, idx);
 	return ret;
 }
 
@@ -101,7 +144,8 @@ void cdm_sides_ask(struct cdm_sides *sides)
 
 static bool cdm_has_engine(const struct cdm_memory *mem)
 {
-	return mem && mem->ops && mem->ops->copy && !cdm_memory_is_lost(mem);
+	return mem && mem->ops && mem->ops->copy && !cdm_memory_is_lost(mem) &&
+	       !READ_ONCE(mem->removing);
 }
 
 /*

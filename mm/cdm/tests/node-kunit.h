@@ -91,6 +91,7 @@ static void cdm_test_places(struct kunit *test)
 	cdm_test_rebuild(&mem, false);
 	KUNIT_EXPECT_MEMEQ(test, before, list, size);
 	cdm_causes_del(&mem);
+	kvfree(mem.causes);
 }
 
 static struct kunit_case cdm_node_cases[] = {

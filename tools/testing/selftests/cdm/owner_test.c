@@ -2278,6 +2278,61 @@ TEST_F_TIMEOUT(lose, while_suspended, CDM_TIMEOUT)
 	expect_usable(_metadata, self->fd, self->dev);
 }
 
+struct homeward {
+	char *addr;
+	int ram;
+	__s32 *status;
+	int ret;
+};
+
+static void *homeward_fn(void *arg)
+{
+	struct homeward *home = arg;
+
+	home->ret = cdm_migrate(home->addr, SIZE, home->ram, home->status);
+	return NULL;
+}
+
+static int unregister_later_fn(struct cdm_child *me, void *nid)
+{
+	cdm_hear(me);
+	return unregister_fn(me, nid);
+}
+
+/* An engine that does not come to an end is the misfortune of its own device. */
+TEST_F_TIMEOUT(owner, engine_hangs_alone, CDM_TIMEOUT)
+{
+	struct cdm_nodes devs = cdm_devs();
+	__s32 status[PAGES];
+	struct homeward home = {
+		.ram = self->ram,
+		.status = status,
+	};
+	pthread_t thread;
+	int other;
+
+	if (devs.nr < 2)
+		SKIP(return, "this topology has one device");
+	other = devs.nid[1];
+	home.addr = cdm_map_on(self->dev, SIZE, SEED);
+	ASSERT_NE(NULL, home.addr);
+	/* The mmap lock is held while something is copied: no fork() then. */
+	ASSERT_EQ(0, cdm_start(&self->child[0], unregister_later_fn, &other));
+	events(CDM_TEST_ENGINE_HOLD);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, homeward_fn, &home));
+	EXPECT_TRUE(engine_holds());
+	cdm_say(&self->child[0], 0);
+	EXPECT_EQ(0, cdm_hear(&self->child[0]));
+	EXPECT_FALSE(cdm_state_has("has_coherent_device", other));
+	EXPECT_EQ(0, cdm_register_all());
+	EXPECT_TRUE(engine_holds());
+	events(CDM_TEST_ENGINE_WORKS);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, home.ret);
+	EXPECT_EQ(0, cdm_pages_on(home.addr, SIZE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(home.addr, SIZE, SEED));
+}
+
 /*
  * Loss is marked before anything else is done about it. Nobody knows at which moment,
  * and nothing that was read since then may pass for data.
@@ -2363,21 +2418,6 @@ static void expect_all_lost(struct __test_metadata *_metadata, int dev,
 	EXPECT_TRUE(state_is(dev, "closed: lost"));
 	EXPECT_EQ(0, lose(dev, NULL));
 	EXPECT_EQ(PAGES, unreadable(addr, SIZE));
-}
-
-struct homeward {
-	char *addr;
-	int ram;
-	__s32 *status;
-	int ret;
-};
-
-static void *homeward_fn(void *arg)
-{
-	struct homeward *home = arg;
-
-	home->ret = cdm_migrate(home->addr, SIZE, home->ram, home->status);
-	return NULL;
 }
 
 /* The engine has been asked before the mark, and says after it that all is well. */
