@@ -736,7 +736,8 @@ static void cdm_set_hibernating(bool hibernating)
 {
 	lockdep_assert_held(&cdm_lock);
 	WRITE_ONCE(cdm_hibernating, hibernating);
-	cdm_nodes_sync();
+	if (cdm_enabled())
+		cdm_nodes_sync();
 }
 
 /* No tenant comes in any more: are there any? */
