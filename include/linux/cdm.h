@@ -268,10 +268,10 @@ static inline int cdm_copy_folio(struct folio *dst, struct folio *src)
 	return folio_mc_copy(dst, src);
 }
 
-/* Tell the owner of a page that has failed. */
-static inline void cdm_note_failure(unsigned long pfn)
+/* Tell the owner of a page that has failed, if nobody uses it any more. */
+static inline void cdm_note_failure(unsigned long pfn, bool out_of_use)
 {
-	if (cdm_enabled())
+	if (cdm_enabled() && out_of_use)
 		__cdm_note_failure(pfn);
 }
 
@@ -652,7 +652,7 @@ static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 /* A macro: an inline function changes the order in which GCC emits others. */
 #define cdm_copy_folio(dst, src)	folio_mc_copy(dst, src)
 
-static inline void cdm_note_failure(unsigned long pfn)
+static inline void cdm_note_failure(unsigned long pfn, bool out_of_use)
 {
 }
 

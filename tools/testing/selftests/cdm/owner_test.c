@@ -19,6 +19,7 @@
 #define GRACE		cdm_seconds(30)	/* s that a call may take beyond that */
 
 #define DISK_DIR	"/tmp/cdm_owner_disk"
+#define HARD_OFFLINE	"/sys/devices/system/memory/hard_offline_page"
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 static const unsigned int orders[] = { 0, 9, 10 };
@@ -1544,14 +1545,19 @@ TEST_F_TIMEOUT(owner, told_of_failure, CDM_TIMEOUT)
 	struct cdm_test_events was, is;
 	struct cdm_test_recall got;
 	char *addr, *page;
+	__u64 frame;
 
 	addr = cdm_map_on(self->dev, SIZE, SEED);
 	ASSERT_NE(NULL, addr);
 	page = addr + SIZE / 2;
+	ASSERT_EQ(1, frames(page, PAGE, &frame));
 	was = events(CDM_TEST_ENGINE_NONE);
 	catch_bus();
 	ASSERT_EQ(0, madvise(page, PAGE, MADV_HWPOISON));
 	EXPECT_TRUE(bus_is_at(page));
+	/* That it fails again is no news. */
+	EXPECT_NE(0, cdm_writef(HARD_OFFLINE, "%#llx",
+				(frame & FRAME_MASK) * PAGE));
 	is = events(CDM_TEST_ENGINE_NONE);
 	EXPECT_EQ(1, is.nr_failed - was.nr_failed);
 	EXPECT_EQ(bad + 4, cdm_meminfo("HardwareCorrupted"));
