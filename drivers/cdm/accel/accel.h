@@ -22,7 +22,8 @@
 
 #define ACCEL_WINDOW		PMD_SIZE	/* looked at around a fault */
 #define ACCEL_MAX_JOBS		128	/* of a file, with those nobody has waited for */
-#define ACCEL_MAX_FAULTS	ACCEL_MAX_JOBS	/* of a process; others fail */
+/* Of a process, with those of jobs that are cancelled; others fail. */
+#define ACCEL_MAX_FAULTS	(16 * ACCEL_MAX_JOBS)
 #define ACCEL_MAX_NOTES		256	/* of a process; others are lost */
 #define ACCEL_WORKERS		4	/* of a process: faults at the same time */
 
@@ -86,6 +87,8 @@ enum accel_state {
  * @sem: held for reading by whoever talks to the device, for writing to end that
  * @gone: the device is lost or unbound, for good; written under @stop_lock
  * @suspended: the device is suspended, or about to be; under @sem
+ * @asleep: it is, and without tenants: its registers say nothing
+ * @down: the link has been seen down, which is for good
  * @resumed: those who wait until it is not, or gone
  * @stop_lock: taken to stop and to restart the device. Memory reclaim may want it
  * @state: read under @cmd_lock or @inval_lock, written under both and @stop_lock
@@ -127,6 +130,8 @@ struct accel {
 	struct rw_semaphore sem;
 	bool gone;
 	bool suspended;
+	bool asleep;
+	bool down;
 	wait_queue_head_t resumed;
 	struct mutex stop_lock;		/* see above */
 	enum accel_state state;

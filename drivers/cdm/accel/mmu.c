@@ -325,7 +325,7 @@ static bool accel_set_entry(u64 *entry, u64 pte)
 {
 	u64 old = *entry;
 
-	if (old == (pte | CDM_ACCEL_PTE_WRITE))
+	if (old == pte || old == (pte | CDM_ACCEL_PTE_WRITE))
 		return false;
 	WRITE_ONCE(*entry, pte);
 	return old && (old | CDM_ACCEL_PTE_WRITE) != pte;
@@ -405,6 +405,12 @@ static int accel_touch(struct mm_struct *mm, unsigned long addr, bool write)
 	return ret;
 }
 
+static bool accel_is_there(unsigned long hmm_pfn, bool write)
+{
+	return (hmm_pfn & HMM_PFN_VALID) && !(hmm_pfn & HMM_PFN_ERROR) &&
+	       (!write || (hmm_pfn & HMM_PFN_WRITE));
+}
+
 /*
  * Look at the window around @addr, where that one page should be, and map what
  * is there. Returns 0, -EBUSY if the window changed meanwhile, or another errno.
@@ -419,7 +425,6 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		.start = start,
 		.end = start + ACCEL_WINDOW,
 		.hmm_pfns = pfns,
-		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
 	struct accel_gone gone = {
 		.start = start,
@@ -434,8 +439,6 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	if (ret)
 		goto out;
 	memset(pfns, 0, ACCEL_ENTRIES * sizeof(*pfns));
-	pfns[wanted] = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
-
 	range.notifier_seq = mmu_interval_read_begin(range.notifier);
 	ret = -EINTR;
 	if (mmap_read_lock_killable(space->mm))
@@ -449,6 +452,8 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	if (space->dead) {
 		ret = -EFAULT;
 	} else if (mmu_interval_read_retry(range.notifier, range.notifier_seq)) {
+		ret = -EBUSY;
+	} else if (!accel_is_there(pfns[wanted], write)) {
 		ret = -EBUSY;
 	} else {
 		/* What a notifier would have to take stays mapped meanwhile. */

@@ -99,14 +99,9 @@ static int accel_copy(void *data, const struct cdm_segment *segments,
 	return ret && accel_link_is_down(accel) ? -EHWPOISON : ret;
 }
 
-/* A device that sleeps, and has no tenants then, says nothing in its registers. */
 static bool accel_is_alive(void *data)
 {
-	struct accel *accel = data;
-
-	return !accel_link_is_down(accel) ||
-	       (READ_ONCE(accel->suspended) &&
-		READ_ONCE(accel->state) == ACCEL_STOPPED);
+	return !accel_link_is_down(data);
 }
 
 const struct cdm_ops accel_cdm_ops = {

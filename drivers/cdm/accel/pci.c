@@ -435,6 +435,7 @@ int accel_suspend(struct device *dev)
 	}
 	cancel_delayed_work_sync(&accel->watchdog);
 	accel_stop(accel);
+	WRITE_ONCE(accel->asleep, true);
 	return 0;
 }
 
@@ -446,6 +447,7 @@ int accel_resume(struct device *dev)
 	if (!accel->suspended)
 		return 0;
 	pci_set_master(accel->pdev);
+	WRITE_ONCE(accel->asleep, false);
 	ret = accel_restart(accel);
 	if (!ret) {
 		accel_spaces_restart(accel);

@@ -32,9 +32,13 @@ static void accel_ring_bell(struct accel *accel, u32 bell)
 	writel(accel->regs.bell_peer << 16 | bell, accel->bells + ACCEL_BELL);
 }
 
+/* A link that comes back leads to another device than the one that was there. */
 bool accel_link_is_down(struct accel *accel)
 {
-	return READ_ONCE(accel->bar->regs.magic) != CDM_ACCEL_MAGIC;
+	if (!READ_ONCE(accel->asleep) &&
+	    READ_ONCE(accel->bar->regs.magic) != CDM_ACCEL_MAGIC)
+		WRITE_ONCE(accel->down, true);
+	return READ_ONCE(accel->down);
 }
 
 void accel_rings_init(struct accel *accel)
@@ -477,8 +481,11 @@ void accel_drain(struct accel *accel)
 	struct cdm_accel_note note;
 
 	accel_take_answers_and_errors(accel);
-	while (accel_take_fault(accel, &fault))
+	while (accel_take_fault(accel, &fault)) {
 		accel_fault(accel, &fault);
+		/* The device may wait for room before it takes a command. */
+		accel_take_answers_and_errors(accel);
+	}
 	while (accel_take_note(accel, &note))
 		accel_note(accel, &note);
 }

@@ -56,6 +56,10 @@ static void accel_work_fault(struct accel_space *space,
 {
 	int ret = accel_resolve(space, fault->addr, fault->write);
 
+	/* With the answer the job may have the next one. */
+	spin_lock(&space->queue_lock);
+	space->nr_faults--;
+	spin_unlock(&space->queue_lock);
 	accel_answer_fault(space->accel, fault, ret ? EFAULT : 0);
 	accel_report_fault(space, fault);
 }
@@ -138,9 +142,6 @@ static bool accel_worker_fn(void *data)
 	}
 	accel_work_fault(space, &fault->fault);
 	kfree(fault);
-	spin_lock(&space->queue_lock);
-	space->nr_faults--;
-	spin_unlock(&space->queue_lock);
 	return true;
 }
 
