@@ -198,7 +198,7 @@ static inline bool cdm_redirect(struct alloc_context *ac, gfp_t gfp,
 static inline struct page *cdm_note_pages(struct page *page, unsigned int order,
 					  const nodemask_t *nodemask)
 {
-	if (cdm_enabled() && page && nodemask)
+	if (cdm_enabled() && page)
 		return __cdm_note_pages(page, order, nodemask);
 	return page;
 }
@@ -366,6 +366,16 @@ static inline unsigned long cdm_pool(const struct hstate *h)
 static inline unsigned long cdm_free_pool(const struct hstate *h)
 {
 	return cdm_enabled() ? __cdm_free_pool(h) : 0;
+}
+
+/*
+ * Of @nr huge pages those in RAM, where reservations count. A device may have served
+ * one that its page gives back, so it could be less than none.
+ */
+static inline unsigned long cdm_available(const struct hstate *h,
+					  unsigned long nr)
+{
+	return nr - min(nr, cdm_free_pool(h));
 }
 
 /*
@@ -712,6 +722,12 @@ static inline unsigned long cdm_pool(const struct hstate *h)
 static inline unsigned long cdm_free_pool(const struct hstate *h)
 {
 	return 0;
+}
+
+static inline unsigned long cdm_available(const struct hstate *h,
+					  unsigned long nr)
+{
+	return nr;
 }
 
 static inline int cdm_pool_node(const struct hstate *h,

@@ -218,15 +218,17 @@ struct page *__cdm_note_pages(struct page *page, unsigned int order,
 
 	if (!cdm_node(nid))
 		return page;
-	smp_mb();	/* pairs with the one in cdm_node_close() */
+	if (unlikely(!nodemask || !node_isset(nid, *nodemask))) {
+		pr_err_once("%s/%d: page of device node %d, which was not asked for: a hole in the fence\n",
+			    current->comm, task_pid_nr(current), nid);
+		cdm_note_alloc(page_to_pfn(page), 1UL << order, nid,
+			       CDM_BY_NOBODY);
+		return page;
+	}
+	smp_mb();	/* pairs with the one in cdm_nodes_sync() */
 	if (unlikely(!node_isset(nid, cdm_usable_nodes))) {
 		__free_pages(page, order);
 		return NULL;
-	}
-	if (unlikely(!node_isset(nid, *nodemask))) {
-		pr_err_once("%s/%d: page of device node %d, which was not asked for: a hole in the fence\n",
-			    current->comm, task_pid_nr(current), nid);
-		return page;
 	}
 	cdm_note_alloc(page_to_pfn(page), 1UL << order, nid,
 		       cdm_mask_cause(nodemask));
@@ -247,7 +249,7 @@ static bool cdm_nodes_are_full(const nodemask_t *nodes)
 	return true;
 }
 
-/* The device nodes that a mapping is bound to; none if there is RAM as well. */
+/* The open device nodes that a mapping is bound to; none if there is RAM as well. */
 static void cdm_bound_nodes(nodemask_t *nodes, struct vm_area_struct *vma,
 			    unsigned long addr)
 {
@@ -258,6 +260,7 @@ static void cdm_bound_nodes(nodemask_t *nodes, struct vm_area_struct *vma,
 	nodes_and(*nodes, pol->nodes, cpuset_current_mems_allowed);
 	if (pol->mode != MPOL_BIND || !cdm_policy(pol) || !cdm_only(nodes))
 		nodes_clear(*nodes);
+	nodes_and(*nodes, *nodes, cdm_usable_nodes);
 	mpol_cond_put(pol);
 }
 

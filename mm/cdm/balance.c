@@ -639,10 +639,10 @@ static void cdm_balance_case(struct cdm_case *c)
 	     !bitmap_empty(c->wants[CDM_ON_DEVICE], CDM_NR_GROUPS)) &&
 	    cdm_case_survey(c))
 		cdm_case_place(c);
+	if (!c->busy)
+		cdm_case_hint(c);
 	if (c->busy)
 		cdm_case_retry(c);
-	else
-		cdm_case_hint(c);
 }
 
 /* The next record with news; the process of one that has none may be gone. */

@@ -389,7 +389,7 @@ static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 
 		if (!byte || !(*byte & CDM_USED))
 			continue;
-		if (!cdm_memory_is_lost(mem))
+		if (cdm_memory_is_alive(mem))
 			cdm_zero_page(pfn_to_page(pfn));
 		*byte = 0;
 		cond_resched();

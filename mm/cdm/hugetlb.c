@@ -66,26 +66,42 @@ int __cdm_pool_node(const struct hstate *h, struct vm_area_struct *vma,
 	return cdm_nearest_node(nid, &devices);
 }
 
+/* Huge pages in the pools of device nodes, of those of @nodes. */
+static long cdm_bound_pool(const struct hstate *h, const nodemask_t *nodes)
+{
+	long nr = 0;
+	int nid;
+
+	for_each_node_mask(nid, *nodes) {
+		if (cdm_node(nid))
+			nr += READ_ONCE(h->free_huge_pages_node[nid]);
+	}
+	return nr;
+}
+
 /*
  * If a reservation counted the huge pages of a device, others could find their own
  * gone; if not, it would take RAM from them for somebody who wants a device. So a
- * mapping whose task is bound to a device makes none. If the pools do not have all
- * pages of [@from, @to) for it now, the way on leads to -ENOMEM.
+ * mapping whose task is bound to devices makes none, or if it is bound to RAM as well
+ * and RAM does not have enough. If there are not enough pages for [@from, @to) then
+ * either, the way on leads to -ENOMEM.
  */
 bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
 		      long from, long to)
 {
 	struct mempolicy *pol = current->mempolicy;
-	long nr_free = 0;
-	int nid;
+	long nr_ram = 0;
+	nodemask_t nodes;
 
 	if (!pol || pol->mode != MPOL_BIND || !cdm_policy(pol))
 		return false;
-	for_each_node_mask(nid, pol->nodes) {
-		if (node_isset(nid, cpuset_current_mems_allowed))
-			nr_free += READ_ONCE(h->free_huge_pages_node[nid]);
-	}
-	if (to - from > nr_free)
+	nodes_and(nodes, pol->nodes, cpuset_current_mems_allowed);
+	nodes_and(nodes, nodes, cdm_usable_nodes);
+	if (!cdm_only(&nodes))
+		nr_ram = cdm_available(h, h->free_huge_pages -
+					  h->resv_huge_pages);
+	if (to - from <= nr_ram ||
+	    to - from > nr_ram + cdm_bound_pool(h, &nodes))
 		return false;
 	if (vma)
 		vm_flags_set(vma, VM_NORESERVE);

@@ -267,6 +267,8 @@ static int cdm_make_room(struct cdm_room *room)
 {
 	bool enough = room->enough(room);
 
+	if (!cdm_memory_is_alive(room->mem))
+		return -ENODEV;
 	if (enough)
 		return 0;
 	cdm_scratch_alloc(&room->scratch, CDM_SCRATCH_TRY);

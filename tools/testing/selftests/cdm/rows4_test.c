@@ -302,6 +302,26 @@ TEST_F_TIMEOUT(full, sigbus_can_be_handled, CDM_TIMEOUT)
 	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
 }
 
+/* A device that is closed has no room, however much of it is free. */
+TEST_F_TIMEOUT(full, other_device_is_closed, CDM_TIMEOUT)
+{
+	struct tenant tenant = {
+		.size = 2 * TOO_MUCH,
+		.mode = MPOL_BIND,
+	};
+	struct cdm_test_reserve suspend = { .deadline_ms = CDM_ACK_MS };
+
+	if (cdm_devs().nr < 2)
+		SKIP(return, "topology %s has one device", cdm_topology());
+	suspend.nid = cdm_dev(1);
+	tenant.mask = self->dev_mask | 1UL << suspend.nid;
+	ASSERT_EQ(0, cdm_ioctl(CDM_TEST_IOC_SUSPEND, &suspend));
+	EXPECT_EQ(NULL, tenant_start(&self->child[0], &tenant));
+	EXPECT_EQ(SIGBUS, end_signal(&self->child[0]));
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_RESUME, &suspend));
+	EXPECT_EQ(self->kills, cdm_vmstat("oom_kill"));
+}
+
 /* A group that is to die together does not die of a full device. */
 TEST_F_TIMEOUT(full, group_of_bound_task, CDM_TIMEOUT)
 {

@@ -275,6 +275,75 @@ TEST_F(rows, hugetlb_named_beside_reserved)
 	EXPECT_EQ(2, huge_on(&self->other, ram, 2, self->ram));
 }
 
+/*
+ * A reservation is spent on a page of the device, which is given back: that is no
+ * reason to reserve a page of RAM again, which somebody else has reserved meanwhile.
+ */
+TEST_F(rows, hugetlb_reservation_spent_on_device)
+{
+	struct huge unnamed = { .nid = -1, .nr = 1 };
+	struct huge thief = {
+		.nid = -1, .nr = 1, .flags = MAP_PRIVATE | MAP_NORESERVE,
+	};
+	struct cdm_child child;
+	char *addr;
+	long ram;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 1));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 2));
+	addr = mmap(NULL, 2 * HPAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		    MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, madvise(addr, 2 * HPAGE, MADV_DONTFORK));
+	ASSERT_EQ(0, cdm_mbind(addr, HPAGE, MPOL_BIND, self->dev_mask, 0));
+	addr[0] = 1;
+	ASSERT_EQ(0, hugepages(self->dev, "Free"));
+	ram = huge_reserve(&self->other, &unnamed);
+	ASSERT_LT(0, ram);
+	ASSERT_EQ(0, madvise(addr, HPAGE, MADV_DONTNEED));
+	ASSERT_EQ(1, hugepages(self->dev, "Free"));
+	ASSERT_LT(0, huge_reserve(&child, &thief));
+	EXPECT_EQ(LONG_MIN, huge_touch(&child));
+	cdm_kill(&child);
+	EXPECT_EQ(2, hugepages(self->ram, "Free"));
+	EXPECT_EQ(0, huge_touch(&self->other));
+	addr[HPAGE] = 1;
+	EXPECT_EQ(0, hugepages(self->ram, "Free"));
+	munmap(addr, 2 * HPAGE);
+	tenant_end(&self->other);
+	EXPECT_EQ(0, cdm_meminfo("HugePages_Rsvd"));
+}
+
+/* Bound to RAM as well: reserved if RAM has enough, else what both have. */
+TEST_F(rows, hugetlb_bound_to_both)
+{
+	unsigned long mask = self->dev_mask | 1UL << self->ram;
+	struct huge unnamed = { .nid = -1, .nr = 2 };
+	char *addr;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+
+	ASSERT_EQ(0, cdm_node_hugepages(self->dev, 2));
+	ASSERT_EQ(0, cdm_node_hugepages(self->ram, 2));
+	ASSERT_EQ(0, cdm_task_policy(MPOL_BIND, mask));
+	addr = mmap(NULL, 2 * HPAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	EXPECT_EQ(2, cdm_meminfo("HugePages_Rsvd"));
+	munmap(addr, 2 * HPAGE);
+	addr = mmap(NULL, 4 * HPAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	EXPECT_EQ(0, cdm_meminfo("HugePages_Rsvd"));
+	for (int i = 0; i < 4; i++)
+		addr[i * HPAGE] = 1;
+	munmap(addr, 4 * HPAGE);
+	/* What somebody else has reserved is not for this one. */
+	cdm_task_policy(MPOL_DEFAULT, 0);
+	ASSERT_LT(0, huge_reserve(&self->other, &unnamed));
+	ASSERT_EQ(0, cdm_task_policy(MPOL_BIND, mask));
+	addr = mmap(NULL, 4 * HPAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	EXPECT_EQ(MAP_FAILED, addr);
+	EXPECT_EQ(ENOMEM, errno);
+}
+
 /* What is free in RAM does not help those who asked for the device. */
 TEST_F(rows, hugetlb_named_beyond_pool)
 {
