@@ -294,10 +294,11 @@ void test_fault_ring_full(void)
 /* As many jobs wait as there are units, and more. */
 void test_parked(void)
 {
-	__u64 args[4], sum[4];
+	__u64 args[4], sum[4], before, start = 0;
 	__u32 ids[8];
 
 	start_over();
+	before = get(&dev.bar->regs.nr_faults);
 	args[0] = new_range(PAGE, 0);
 	args[2] = 8;
 	unmap(0, args[0], PAGE);
@@ -307,6 +308,9 @@ void test_parked(void)
 		ids[i] = send_job(CDM_ACCEL_JOB_FILL, args);
 	for (int i = 0; i < 20; i++)
 		expect(!run_job(CDM_ACCEL_JOB_SUM, sum).status);
+	/* A thread of the device may have taken one and not come to it yet. */
+	while (get(&dev.bar->regs.nr_faults) - before != 8)
+		must_wait(&start, "all jobs to fault");
 	map_range(0, args[0], PAGE, RW);
 	for (int i = 0; i < 8; i++) {
 		expect(!is_done(ids[i]));
