@@ -605,32 +605,6 @@ static void cdm_case_hint(struct cdm_case *c)
 		cdm_case_survey(c);
 }
 
-/* In so many turns a process that is busy with its mappings is looked at again. */
-#define CDM_BUSY_TURNS	10
-
-/* Come back to a busy process, but not for ever: then there have to be other news. */
-static void cdm_case_retry(struct cdm_case *c)
-{
-	struct cdm_book *book = c->turn->book;
-	struct cdm_record *record;
-	bool again = false;
-
-	spin_lock(&book->lock);
-	record = cdm_record_find(book, c->mm, c->start);
-	if (record) {
-		again = record->nr_busy++ < CDM_BUSY_TURNS;
-		if (!again)
-			record->nr_busy = 0;
-		else if (list_empty(&record->news))
-			list_add_tail(&record->news, &book->news);
-	}
-	spin_unlock(&book->lock);
-	if (again)
-		return;
-	cdm_case_refuse(c, CDM_IN_RAM, CDM_STAY_BUSY);
-	cdm_case_refuse(c, CDM_ON_DEVICE, CDM_STAY_BUSY);
-}
-
 static void cdm_balance_case(struct cdm_case *c)
 {
 	if (!cdm_balancing())
@@ -641,8 +615,11 @@ static void cdm_balance_case(struct cdm_case *c)
 		cdm_case_place(c);
 	if (!c->busy)
 		cdm_case_hint(c);
-	if (c->busy)
-		cdm_case_retry(c);
+	if (c->busy) {
+		/* As with pages that cannot be moved, the next news decides. */
+		cdm_case_refuse(c, CDM_IN_RAM, CDM_STAY_BUSY);
+		cdm_case_refuse(c, CDM_ON_DEVICE, CDM_STAY_BUSY);
+	}
 }
 
 /* The next record with news; the process of one that has none may be gone. */

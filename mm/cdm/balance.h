@@ -103,7 +103,6 @@ struct cdm_evidence {
  * @fetched: when strays were last fetched, in periods
  * @hinted: groups on which CPUs fault
  * @asked: when it was last asked to make room, in periods
- * @nr_busy: turns in which the process was busy with its mappings
  * @whole: it is one huge page: the first group's evidence is that of all
  * @groups: evidence
  */
@@ -123,7 +122,6 @@ struct cdm_record {
 	DECLARE_BITMAP(strays, CDM_NR_GROUPS);
 	DECLARE_BITMAP(hinted, CDM_NR_GROUPS);
 	u32 asked;
-	u8 nr_busy;
 	bool whole;
 	struct cdm_evidence groups[CDM_NR_GROUPS];
 };
