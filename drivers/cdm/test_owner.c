@@ -549,7 +549,7 @@ static long cdm_test_ioc_hold_mmap(void __user *arg)
 	WRITE_ONCE(cdm_test_held, false);
 	WRITE_ONCE(cdm_test_holder, NULL);
 	wake_up_all(&cdm_test_hold_wait);
-	/* What balancing has done is done: do not report it again. */
+	/* The report has been made, and must not be made again by a restart. */
 	return ret == -ERESTARTSYS ? -EINTR : ret;
 }
 

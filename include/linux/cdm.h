@@ -140,7 +140,7 @@ static inline bool cdm_node(int nid)
 	return cdm_enabled() && nid >= 0 && node_isset(nid, cdm_nodes);
 }
 
-/* Is this folio, of a tenant or somebody else, on a device node? */
+/* Returns whether @folio, of a tenant or somebody else, is on a device node. */
 static inline bool cdm_folio(const struct folio *folio)
 {
 	return cdm_node(folio_nid(folio));
@@ -175,7 +175,7 @@ static inline const nodemask_t *cdm_policy_mems(const struct mempolicy *pol)
 	return cdm_usable();
 }
 
-/* Does a policy, the task's or another, name a device node? */
+/* Returns whether @pol, the task's or another, names a device node. */
 static inline bool cdm_policy(const struct mempolicy *pol)
 {
 	return cdm_enabled() && (pol->flags & MPOL_F_DEVICE);
@@ -225,7 +225,7 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 	return ret;
 }
 
-/* Where to reclaim RAM first, so that tenants of @nid can be evicted. */
+/* The RAM node to reclaim first, so that tenants of @nid can be evicted. */
 static inline int cdm_full_ram_node(int nid)
 {
 	return cdm_node(nid) ? __cdm_full_ram_node(nid) : NUMA_NO_NODE;
@@ -275,7 +275,7 @@ static inline void cdm_note_failure(unsigned long pfn, bool out_of_use)
 		__cdm_note_failure(pfn);
 }
 
-/* Is it placement by use that makes a CPU fault here, and no reason to move? */
+/* Returns whether the hint fault is of placement by use, and no reason to move. */
 static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 				  unsigned long addr)
 {
@@ -289,7 +289,7 @@ static inline bool cdm_balancing_scans(int mode)
 	return mode & ~NUMA_BALANCING_COHERENT;
 }
 
-/* To take @folio off a device node may fail, but not kill anybody. */
+/* An allocation to move @folio off a device node may fail, but not kill. */
 static inline gfp_t cdm_evict_gfp(const struct folio *folio, gfp_t gfp)
 {
 	return cdm_folio(folio) ? gfp | __GFP_RETRY_MAYFAIL : gfp;
@@ -379,8 +379,8 @@ static inline unsigned long cdm_available(const struct hstate *h,
 }
 
 /*
- * To set the size of the pool of all RAM nodes, which is meant as a total, add
- * what is in the pools of device nodes.
+ * The size that is set for the pool of all RAM nodes is meant as a total: add what is
+ * in the pools of device nodes.
  */
 static inline void cdm_count_pools(unsigned long *count,
 				   const nodemask_t *nodes,
@@ -498,7 +498,7 @@ static inline bool cdm_policy_rebind(struct mempolicy *pol,
 	return true;
 }
 
-/* May @mems be the memory nodes of a cpuset? */
+/* Returns 0 if @mems may be the memory nodes of a cpuset. */
 static inline int cdm_check_mems(const nodemask_t *mems)
 {
 	return cdm_enabled() ? __cdm_check_mems(mems) : 0;
@@ -516,20 +516,20 @@ static inline void cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
 		__cdm_inherit_mems(mems, allowed, parent);
 }
 
-/* Must the masks of tasks be computed anew, with all nodes as they were? */
+/* Returns whether the masks of tasks have to be computed anew. */
 static inline bool cdm_mems_update(void)
 {
 	return cdm_enabled() && xchg(&cdm_mems_changed, false);
 }
 
-/* What a cpuset moves when its nodes change: RAM to RAM, never to a device. */
+/* A cpuset whose nodes change moves RAM to RAM, never to a device. */
 static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 {
 	if (cdm_enabled())
 		__cdm_narrow_move(from, to);
 }
 
-/* Does @nodemask hold device nodes only? */
+/* Returns whether @nodemask holds device nodes only. */
 static inline bool cdm_only(const nodemask_t *nodemask)
 {
 	return cdm_enabled() && nodemask &&

@@ -200,7 +200,7 @@ struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			return __alloc_pages_noprof(gfp, order, nid, nodemask);
 		}
 		page = cdm_alloc_named(gfp, order, pol, nid, nodemask);
-		/* Has the node been closed meanwhile? There may be others. */
+		/* A node may have been closed meanwhile, and there may be others. */
 	} while (!page && cdm_lists_retry(begun));
 	if (page)
 		cdm_count_interleave(page, pol, nid);
@@ -235,7 +235,7 @@ struct page *__cdm_note_pages(struct page *page, unsigned int order,
 	return page;
 }
 
-/* Does every node of @nodes lack a page that a tenant could have? */
+/* Returns whether no node of @nodes has a page that a tenant could have. */
 static bool cdm_nodes_are_full(const nodemask_t *nodes)
 {
 	int nid;

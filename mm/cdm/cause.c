@@ -75,7 +75,7 @@ struct cdm_memory *cdm_memory_on(int nid)
 	return mem;
 }
 
-/* Why the ranges of @nid keep it closed: bits of enum cdm_closed. */
+/* The reasons of the ranges of @nid to keep it closed, bits of enum cdm_closed. */
 unsigned long cdm_memory_closed(int nid)
 {
 	unsigned long closed = 0;
@@ -88,7 +88,7 @@ unsigned long cdm_memory_closed(int nid)
 	return closed;
 }
 
-/* What @owner has on @nid is lost. Returns whether that is news. */
+/* Mark the ranges of @owner on @nid as lost. Returns whether one was not. */
 bool cdm_memory_set_lost(int nid, const struct device *owner)
 {
 	struct cdm_memory *mem;
@@ -299,7 +299,7 @@ static enum vm_event_item cdm_evict_event(enum migrate_reason reason)
 	}
 }
 
-/* Why something is on a device node that has moved there for @reason. */
+/* The cause of pages that have moved to a device node for @reason. */
 enum cdm_cause cdm_move_cause(enum migrate_reason reason)
 {
 	switch (reason) {

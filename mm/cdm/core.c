@@ -40,8 +40,8 @@ static LIST_HEAD(cdm_memories);
 static bool cdm_hibernating;
 
 /*
- * Why @nid is closed: bits of enum cdm_closed, or 0. A node is open if there is no
- * reason for it to be closed, and nobody decides that in any other way.
+ * The reasons for @nid to be closed, bits of enum cdm_closed. A node is open if there is
+ * none, and nobody decides that in any other way.
  */
 unsigned long cdm_why_closed(int nid)
 {
@@ -64,7 +64,7 @@ static bool cdm_node_in_use(int nid)
 	return false;
 }
 
-/* How does @new relate to a range that is registered already? */
+/* Compare @new to a range that is registered. Returns 0 or an errno. */
 static int cdm_compare(const struct range *old, const struct range *new)
 {
 	if (old->start == new->start && old->end == new->end)
@@ -109,7 +109,7 @@ static int cdm_check_owner(const struct cdm_memory *new)
 	return 0;
 }
 
-/* Is @range something that memory hotplug can handle, as to its numbers? */
+/* Returns 0 if memory hotplug can handle the numbers of @range. */
 static int cdm_check_numbers(const struct range *range, u64 block_size,
 			     const struct range *pluggable)
 {
@@ -634,7 +634,7 @@ int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 	struct cdm_loss local = { };
 	int ret, nid = mem->nid;
 
-	/* Whoever holds the lock waits for tenants, and is about to stop. */
+	/* The holder of the lock waits for tenants, sees the mark and stops. */
 	if (!test_and_set_bit(CDM_CLOSED_LOST, &mem->closed))
 		cdm_node_shut(nid);
 	mutex_lock(&mem->lock);

@@ -145,7 +145,7 @@ static unsigned int cdm_evict_beside(struct folio *folio, unsigned long pfn,
 	bool found;
 
 	found = cdm_find_user(folio, &user);
-	/* Whom somebody holds does not move. */
+	/* A folio with other references does not move. */
 	folio_put(folio);
 	if (!found)
 		return 0;
@@ -192,7 +192,7 @@ static bool cdm_is_owned(struct folio *folio)
 	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
 }
 
-/* Is anything of [@pfn, @end_pfn) in use, but by the owner? */
+/* Returns whether any of [@pfn, @end_pfn) is in use, but by the owner. */
 bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn)
 {
 	struct folio *folio;
@@ -259,7 +259,7 @@ static bool cdm_zone_is_low(struct zone *zone)
 				  0);
 }
 
-/* Are all zones low of @nodes, or of all RAM, that @nid would allocate from? */
+/* Returns whether all zones are low of @nodes, or of all RAM, that @nid allocates from. */
 static bool cdm_ram_is_low(int nid, nodemask_t *nodes)
 {
 	struct zoneref *z;
@@ -397,7 +397,7 @@ static unsigned long cdm_evict_pass(struct cdm_memory *mem,
 	return nr_left;
 }
 
-/* Does anybody but the page tables and the page cache hold the folio? */
+/* Returns whether anybody but the page tables and the page cache holds the folio. */
 static bool cdm_is_pinned(struct folio *folio)
 {
 	int expected = 1 + folio_mapcount(folio);	/* ours and theirs */

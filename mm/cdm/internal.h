@@ -27,7 +27,7 @@ struct mempolicy;
 struct resource;
 struct vm_area_struct;
 
-/* Why a page is on a device node; the order of the CDM_PLACED_* events. */
+/* Causes of a page on a device node; the order of the CDM_PLACED_* events. */
 enum cdm_cause {
 	CDM_BY_NOBODY,		/* free, or a hole in the fence */
 	CDM_BY_POLICY,		/* a memory policy */
@@ -39,7 +39,7 @@ enum cdm_cause {
 	CDM_NR_CAUSES
 };
 
-/* Why something did not go to a device node; the order of CDM_REFUSED_*. */
+/* Reasons not to go to a device node; the order of CDM_REFUSED_*. */
 enum cdm_refusal {
 	CDM_REFUSE_FULL,	/* no free page on the node */
 	CDM_REFUSE_CLOSED,	/* the node is being emptied */
@@ -51,7 +51,7 @@ enum cdm_refusal {
 	CDM_NR_REFUSALS
 };
 
-/* Why a device node is closed; the order of the words in its file "state". */
+/* Reasons for a node to be closed; the order of the words in its file "state". */
 enum cdm_closed {
 	CDM_CLOSED_UNREGISTERING,	/* a range is being unregistered */
 	CDM_CLOSED_SUSPENDED,		/* a range is suspended, or about to be */
@@ -104,7 +104,7 @@ struct cdm_memory {
 	unsigned long closed;
 };
 
-/* What has been read there, or written, is worth nothing. */
+/* Contents of the range that are read or written are worth nothing. */
 static inline bool cdm_memory_is_lost(const struct cdm_memory *mem)
 {
 	return test_bit(CDM_CLOSED_LOST, &mem->closed);
@@ -166,7 +166,7 @@ struct cdm_move {
 	unsigned long end_pfn;
 };
 
-/* What a walk of user memory finds at one address, with the PTL held. */
+/* Called for what a walk finds at one address, with the PTL held. */
 typedef void (*cdm_visit_fn)(struct folio *folio, unsigned int nr_pages,
 			     int *status, void *data);
 
@@ -213,8 +213,8 @@ static inline struct folio *cdm_blocks_page(struct cdm_blocks *blocks)
 }
 
 /*
- * Where pages move from and to, while the owners cannot go. Both have been asked for
- * signs of life, since the last copy, if @asked.
+ * The ranges that pages move from and to, whose owners cannot go meanwhile. Both have
+ * been asked whether they are alive, since the last copy, if @asked.
  */
 struct cdm_sides {
 	bool asked;
@@ -243,8 +243,8 @@ struct cdm_entry {
 };
 
 /*
- * What a batch needs: an element for each page. Who can do without tries once, for
- * eviction is to give others memory, not to take it.
+ * The memory that a batch needs, an element for each page, is tried for once where it can
+ * be done without: eviction is to give others memory, not to take it.
  */
 #define CDM_SCRATCH_TRY	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
@@ -255,7 +255,7 @@ struct cdm_scratch {
 	int *status;
 };
 
-/* How many pages from @addr on make a batch; batches are aligned. */
+/* The number of pages from @addr on in a batch; batches are aligned. */
 static inline unsigned int cdm_batch_pages(unsigned long addr,
 					   unsigned long nr_pages)
 {

@@ -180,7 +180,7 @@ static void cdm_unmap_folio(struct folio *folio, bool poison)
 		i_mmap_unlock_write(mapping);
 }
 
-/* Is the folio, which is locked and unmapped, a copy of what is on a disk? */
+/* Returns whether the folio, locked and unmapped, is a copy of what is on a disk. */
 static bool cdm_on_disk(struct folio *folio)
 {
 	return !folio_test_anon(folio) && !folio_test_swapbacked(folio) &&
@@ -253,8 +253,8 @@ static bool cdm_unmap_lost(struct folio *folio)
 }
 
 /*
- * What no page table maps needs no walk; what one does keeps its anon_vma until it
- * is unmapped, so that this is the time to get a reference for the walk after that.
+ * A folio that no page table maps needs no walk. One that is mapped keeps its anon_vma
+ * until it is unmapped, so a reference for the walk after that is taken here.
  */
 static bool cdm_lose_mapped(struct folio *folio)
 {

@@ -350,7 +350,7 @@ static int cdm_migrate_any(struct cdm_move *move, unsigned long start,
 		ret = cdm_collect(move, start, nr_pages, status,
 				  cdm_visit_collect, &collect);
 	}
-	/* What has been isolated moves, whatever happens. */
+	/* Folios that have been isolated are moved in any case. */
 	collect.error = cdm_migrate_folios(&collect.folios, move, nr_moved);
 	*error = collect.error;
 	if (!ret && (collect.error || collect.nr_missed ||
@@ -367,7 +367,7 @@ static bool cdm_may_reclaim(const struct cdm_move *move)
 	       (move->nid == NUMA_NO_NODE || !cdm_node(move->nid));
 }
 
-/* Has anything been left to the general way? */
+/* Returns whether pages have been left to the general way. */
 static bool cdm_is_undecided(const struct cdm_move *move, const int *status,
 			     unsigned int nr_pages)
 {
@@ -384,7 +384,7 @@ static bool cdm_is_left(int status)
 	return status < 0 && status != -ENOENT && status != -EFAULT;
 }
 
-/* How many present pages are not where they should be. */
+/* The number of present pages that are not where they should be. */
 static unsigned int cdm_count_left(const int *status, unsigned int nr_pages)
 {
 	unsigned int nr = 0;

@@ -305,7 +305,7 @@ void cdm_nodes_sync(void)
 	build_all_zonelists(NULL);
 	mem_hotplug_done();
 	/*
-	 * Who has picked a zone before either finds the node closed, and gives the
+	 * An allocator that picked a zone before either finds the node closed and gives the
 	 * page back, or has a page by now that whoever looks for pages can see.
 	 */
 	smp_mb();	/* pairs with the one in __cdm_note_pages() */

@@ -20,7 +20,7 @@ static struct cdm_memory *cdm_memory_enter(unsigned long pfn, int *idx)
 {
 	struct cdm_memory *mem;
 
-	/* Who frees the range waits for RCU before it waits for SRCU. */
+	/* The range is freed after a wait for RCU and then one for SRCU. */
 	guard(rcu)();
 	mem = cdm_memory_of(pfn);
 	if (mem)
@@ -107,7 +107,7 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 		cdm_tell_moved(sides->to, from, to, nr_pages);
 }
 
-/* Does the owner let balancing move this part of @mm to its node, or away? */
+/* Returns whether the owner lets balancing move this part of @mm. */
 bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 		       unsigned long size, bool to_device)
 {
@@ -161,7 +161,7 @@ struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 	return cdm_has_engine(sides->to) ? sides->to : NULL;
 }
 
-/* Is it worth asking the engine of @mem for? */
+/* Returns whether @nr_pages are worth asking the engine of @mem. */
 bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages)
 {
 	return mem && nr_pages * PAGE_SIZE >= mem->ops->copy_min;

@@ -147,7 +147,7 @@ struct cdm_room {
 	unsigned long nr_pages;		/* to be free, without a recall */
 };
 
-/* Whether to go on: before each pageblock, and the owner if somebody is to go. */
+/* Returns 0 to go on; asked before each pageblock, and the owner if @ask. */
 static int cdm_room_stop(struct cdm_room *room, bool ask)
 {
 	if (!cdm_memory_is_alive(room->mem))
@@ -190,7 +190,7 @@ static void cdm_room_lap(struct cdm_room *room, int error)
 	cdm_room_begin(room, CDM_SWEEP_FILES);
 }
 
-/* Is there anybody in this pageblock whose turn it is? */
+/* Returns whether this pageblock has tenants whose turn it is. */
 static bool cdm_room_wants(const struct cdm_room *room, unsigned long block_end)
 {
 	if (room->sweep != CDM_SWEEP_FILES && room->sweep != CDM_SWEEP_ALL &&
@@ -400,7 +400,7 @@ int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
 	    room.nr_pages > PHYS_PFN(range_len(&mem->range)))
 		return -EINVAL;
 
-	/* What another call has failed to keep is not ours to give up. */
+	/* The reserve may be that of another call, which gives it up itself. */
 	if (mutex_lock_interruptible(&mem->reserve_lock))
 		return -EINTR;
 	room.deadline = jiffies + msecs_to_jiffies(deadline_ms);

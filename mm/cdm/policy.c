@@ -200,7 +200,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask;
 }
 
-/* Does page cache, which no policy can place, fill this mapping? */
+/* Returns whether page cache, which no policy can place, fills this mapping. */
 static bool cdm_maps_page_cache(const struct vm_area_struct *vma)
 {
 	return vma->vm_file && (vma->vm_flags & VM_MAYSHARE) &&

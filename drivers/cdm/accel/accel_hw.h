@@ -56,7 +56,7 @@
 #define CDM_ACCEL_PTE_LEAF	(1ull << 7)	/* last level but one only */
 #define CDM_ACCEL_PTE_PA	0x000ffffffffff000ull
 
-/* What a command asks for, and its arguments. */
+/* Operations of commands, and their arguments. */
 enum cdm_accel_op {
 	/* Run a kernel, of enum cdm_accel_job_kernel. */
 	CDM_ACCEL_OP_JOB	= 1,

@@ -109,7 +109,7 @@ static long accel_ioc_attach(struct accel_file *file, void __user *arg)
 	return ret;
 }
 
-/* Is the caller somebody who has inherited the file of another process? */
+/* Returns whether the caller has inherited the file of another process. */
 static bool accel_is_strange(struct accel_file *file)
 {
 	struct accel_space *space = accel_file_space(file);

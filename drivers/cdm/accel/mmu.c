@@ -356,7 +356,7 @@ static void accel_allow_writes(unsigned long *pfns, unsigned int wanted,
 	}
 }
 
-/* Is all of the window one huge page, with the same rights everywhere? */
+/* Returns whether all of the window is one huge page, with the same rights. */
 static bool accel_is_huge(const unsigned long *pfns)
 {
 	return hmm_pfn_to_map_order(pfns[0]) >= PMD_ORDER &&
@@ -456,7 +456,7 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	} else if (!accel_is_there(pfns[wanted], write)) {
 		ret = -EBUSY;
 	} else {
-		/* What a notifier would have to take stays mapped meanwhile. */
+		/* The pages stay mapped meanwhile: a notifier would need the lock. */
 		accel_allow_writes(pfns, wanted, write);
 		changed = accel_map_window(space, start, pfns, &spares);
 	}
@@ -495,7 +495,7 @@ void accel_attract(struct accel_space *space, unsigned long addr,
 		cdm_migrate_range(space->mm, start, size, accel->nid, NULL);
 }
 
-/* Is the page not on the device? Takes the mmap lock. */
+/* Returns whether the page is not on the device. Takes the mmap lock. */
 static bool accel_is_away(struct accel_space *space, unsigned long addr)
 {
 	int nid;
@@ -592,7 +592,7 @@ static void accel_space_end_jobs(struct accel_space *space)
 		msleep(20);
 }
 
-/* Do something for each address space, unless the device is gone. */
+/* Call @fn for each address space, unless the device is gone. */
 static void accel_spaces_each(struct accel *accel,
 			      void (*fn)(struct accel_space *space))
 {

@@ -56,9 +56,8 @@ void accel_put(struct accel *accel)
 }
 
 /*
- * What is behind a link that is down must not be read, so those who are about to read
- * there, or wait until others have, must know before anything else is done. Any
- * context.
+ * Mark the memory as lost if the link is down, before anything else is done: nobody may
+ * read behind it, or wait for others to do so. Any context.
  */
 static bool accel_check_link(struct accel *accel)
 {
@@ -96,7 +95,7 @@ static void accel_watchdog(struct work_struct *work)
 }
 
 /*
- * May the caller talk to the device? If so, accel_leave() has to be called. While
+ * Let the caller talk to the device; accel_leave() ends that if this returns 0. While
  * the device is suspended, this waits.
  */
 int accel_enter(struct accel *accel)
@@ -388,7 +387,7 @@ static void accel_remove(struct pci_dev *pdev)
 	accel_shut_down(accel);
 }
 
-/* When this returns, those who were talking to the device have left. */
+/* Nobody talks to the device any more when this returns. */
 static void accel_set_suspended(struct accel *accel, bool suspended)
 {
 	down_write(&accel->sem);

@@ -132,7 +132,7 @@ void accel_set_root(struct accel *accel, u32 asid, u64 pa)
  */
 static int accel_ring_used(struct accel_ring *ring)
 {
-	/* What the device has taken, it does not read any more. */
+	/* Entries before the tail are not read by the device any more. */
 	u32 tail = smp_load_acquire(&ring->shared->tail);
 
 	if (tail - ring->tail > ring->head - ring->tail)
@@ -206,7 +206,7 @@ int accel_call_start(struct accel *accel, struct accel_call *call,
 	/* Before it is sent: whatever has been sent, accel_stop() ends. */
 	xa_store(&accel->calls, id, call, GFP_KERNEL);
 	ret = accel_push(accel, cmd);
-	/* Whoever takes it out of the table answers it. */
+	/* The call is answered by the one who takes it out of the table. */
 	if (ret && !xa_erase(&accel->calls, id))
 		return 0;
 	return ret;
@@ -293,7 +293,7 @@ void accel_stop(struct accel *accel)
 	mutex_unlock(&accel->stop_lock);
 }
 
-/* Has it stopped, now or since there were @nr_stops? */
+/* Returns whether the device has stopped, now or since there were @nr_stops. */
 static bool accel_has_stopped(struct accel *accel, unsigned int nr_stops)
 {
 	return READ_ONCE(accel->state) == ACCEL_STOPPED ||

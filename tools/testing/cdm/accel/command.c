@@ -48,8 +48,8 @@ static void check_reset(void)
 }
 
 /*
- * Who reads ~0 in @magic may be sure that nothing is accessed any more. Memory is not
- * wiped before that can be read: who copies what is left of it finds out afterwards.
+ * Nothing is accessed any more once @magic reads ~0. Memory is not wiped before that can
+ * be read, so that a CPU which copies what is left of it finds out afterwards.
  */
 static void link_down(void)
 {

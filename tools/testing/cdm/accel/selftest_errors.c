@@ -567,7 +567,7 @@ void test_link_down(void)
 	send_op(CDM_ACCEL_OP_INJECT, 0, CDM_ACCEL_INJECT_LINK_DOWN, 0);
 	while (!__atomic_load_n(first, __ATOMIC_SEQ_CST))
 		must_wait(&start, "the end of the link");
-	/* Whoever has read what is no data any more can know that. */
+	/* A reader of wiped memory can see that the link is down. */
 	expect(get(&dev.bar->regs.magic) == ~0u);
 	start = 0;
 	while (!dev.irq_count[CDM_ACCEL_IRQ_ERROR]) {

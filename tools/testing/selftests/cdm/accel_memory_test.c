@@ -510,7 +510,7 @@ static int fill_spread(struct cdm_accel *dev, char *addr)
 	return err;
 }
 
-/* What the device has needed to find memory goes with it. */
+/* Page tables of the device go with the memory that they map. */
 TEST_F_TIMEOUT(mem, tables_go, CDM_TIMEOUT)
 {
 	char *addr = cdm_map(SPREAD * SIZE);

@@ -1204,7 +1204,7 @@ static bool gets_stuck(const struct cdm_child *child)
 	return false;
 }
 
-/* Who suspends the device does not wait for the process. */
+/* Suspend does not wait for the process. */
 TEST_F_TIMEOUT(locked, attach, CDM_TIMEOUT)
 {
 	int fd = open(FROZEN_DIR "/file", O_RDWR | O_CREAT, 0600);
@@ -1400,7 +1400,7 @@ static bool closed_for(const struct accel *a, const char *reason)
 	return false;
 }
 
-/* What could go home is there; what could not is out of reach. */
+/* Pages that could go home are there; others are out of reach. */
 TEST_F_TIMEOUT(link, down_while_unbinding, CDM_TIMEOUT)
 {
 	char text[64];

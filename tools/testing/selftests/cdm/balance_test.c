@@ -509,7 +509,7 @@ static void on_signal(int sig)
 {
 }
 
-/* Has its mmap lock when balancing comes, until there is a signal. */
+/* The child holds its mmap lock when balancing comes, until there is a signal. */
 static int holder_fn(struct cdm_child *me, void *arg)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
@@ -551,7 +551,6 @@ TEST_F_TIMEOUT(balance, busy_process_delays_nobody, CDM_TIMEOUT)
 	EXPECT_TRUE(somebody_holds());
 	addr = map_filled(SIZE);	/* nothing that the child has, too */
 	EXPECT_TRUE(use_until(self->dev, addr, SIZE, PAGES));
-	/* It is asked again for a while, and then no more. */
 	EXPECT_TRUE(counted("cdm_kept_busy", busy + 1));
 	kill(child.pid, SIGUSR1);
 	EXPECT_EQ(-EINTR, cdm_hear(&child));

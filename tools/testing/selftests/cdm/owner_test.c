@@ -122,7 +122,7 @@ static int resume(int nid)
 	return cdm_ioctl(CDM_TEST_IOC_RESUME, &arg);
 }
 
-/* Is the node open, or closed for the reasons in @state and no other? */
+/* Returns whether the node is open, or closed for the reasons in @state alone. */
 static bool state_is(int nid, const char *state)
 {
 	char path[128], buf[128] = "";
@@ -152,7 +152,7 @@ static struct cdm_test_events events(enum cdm_test_engine engine)
 	return events;
 }
 
-/* Does the engine hold something now? It is set to do so. */
+/* Set the engine to hold what it copies. Returns whether it holds something. */
 static bool engine_holds(void)
 {
 	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
@@ -2493,7 +2493,7 @@ static int wait_fn(struct cdm_child *me, void *arg)
 	return 0;
 }
 
-/* Who waits for a tenant that does not go learns that there is nothing to wait for. */
+/* A wait for a tenant that does not go ends with the mark. */
 TEST_F_TIMEOUT(marked, ends_all_waits, CDM_TIMEOUT)
 {
 	__u64 pin = (uintptr_t)self->addr;

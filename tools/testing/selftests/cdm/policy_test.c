@@ -322,7 +322,7 @@ TEST_F(policy, second_device)
 #define FULL	(112 * MIB)
 
 /*
- * What a task may come to that asks a full device for more: SIGBUS, or some
+ * A task that asks a full device for more may come to SIGBUS, or some
  * of its pages are evicted to RAM. In any case it is no other task's problem,
  * which on the base it may be: there the largest task dies, wherever its memory
  * is. Which one that is varies, so that no case here is named after row F17.

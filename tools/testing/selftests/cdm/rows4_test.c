@@ -445,7 +445,7 @@ FIXTURE_TEARDOWN(remote)
 	full_teardown(_metadata, &self->full, NULL);
 }
 
-/* Whoever writes gets an error; neither that task nor the owner of the memory dies. */
+/* The writer gets an error; neither it nor the owner of the memory dies. */
 TEST_F_TIMEOUT(remote, gets_an_error, CDM_TIMEOUT)
 {
 	struct cdm_child *owner = &self->full.child[0];

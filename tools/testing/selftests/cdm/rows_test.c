@@ -216,7 +216,7 @@ TEST_F(rows, hugetlb_reservation_of_all_ram)
 	EXPECT_EQ(0, cdm_meminfo("HugePages_Rsvd"));
 }
 
-/* What lies idle on the device makes RAM's pool neither larger nor smaller. */
+/* Idle pages of the device make RAM's pool neither larger nor smaller. */
 TEST_F(rows, F5_reservations_beyond_ram)
 {
 	struct huge huge = { .nid = -1, .nr = 4 };
@@ -247,7 +247,7 @@ TEST_F(rows, hugetlb_pool_keeps_reservations)
 	EXPECT_EQ(4, huge_on(&self->child, addr, 4, self->ram));
 }
 
-/* Who has no reservation and names a device takes none that is reserved. */
+/* A mapping without a reservation that names a device takes no reserved page. */
 TEST_F(rows, hugetlb_named_beside_reserved)
 {
 	struct huge unnamed = { .nid = -1, .nr = 2 };
@@ -335,7 +335,7 @@ TEST_F(rows, hugetlb_bound_to_both)
 	for (int i = 0; i < 4; i++)
 		addr[i * HPAGE] = 1;
 	munmap(addr, 4 * HPAGE);
-	/* What somebody else has reserved is not for this one. */
+	/* Pages that another process has reserved are not for this one. */
 	cdm_task_policy(MPOL_DEFAULT, 0);
 	ASSERT_LT(0, huge_reserve(&self->other, &unnamed));
 	ASSERT_EQ(0, cdm_task_policy(MPOL_BIND, mask));
