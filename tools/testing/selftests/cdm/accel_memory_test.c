@@ -268,6 +268,23 @@ TEST_F(mem, no_access)
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE - 64, SEED));
 }
 
+/* The process can read it, but it is no memory that a device may have. */
+TEST_F(mem, vvar)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long addr = 0;
+	char line[256];
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (strstr(line, "[vvar]"))
+			addr = strtoul(line, NULL, 16);
+	}
+	if (maps)
+		fclose(maps);
+	ASSERT_NE(0, addr);
+	EXPECT_FAULT(SUM, (char *)addr, PAGE, (char *)addr);
+}
+
 TEST_F(mem, wrong_address)
 {
 	static const __u64 bad[] = {
@@ -627,14 +644,15 @@ FIXTURE_SETUP(clean)
 
 	if (missing)
 		SKIP(return, "%s", missing);
+	if (variant->kind == CLEAN_FILE)
+		missing = cdm_mount_disk(DISK_DIR);
+	if (missing)
+		SKIP(return, "%s", missing);
 	self->loop = -1;
 	self->fd = -1;
 	ASSERT_EQ(0, accel_start(&self->a, 0));
 	self->dev = self->a.dev;
 	if (variant->kind == CLEAN_FILE) {
-		missing = cdm_mount_disk(DISK_DIR);
-		if (missing)
-			SKIP(return, "%s", missing);
 		self->fd = open(DISK_DIR "/file", O_RDWR | O_CREAT, 0600);
 		ASSERT_EQ(0, ftruncate(self->fd, SIZE));
 		fd = self->fd;
@@ -695,10 +713,31 @@ static int make_clean(enum clean kind, char *addr)
 	}
 }
 
+/* The page is not in the page table of the process. */
+static bool is_out(const char *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	__u64 entry = ~0ULL;
+
+	if (pread(fd, &entry, sizeof(entry), va(addr) / PAGE * 8) != 8)
+		entry = ~0ULL;
+	close(fd);
+	return !(entry >> 63);
+}
+
 static void expect_kept(struct __test_metadata *_metadata, char *addr,
 			size_t size, __u64 value)
 {
+	/*
+	 * Reclaim first takes back that the page was given up. And what it has begun to
+	 * write to swap goes when that is done.
+	 */
 	EXPECT_EQ(0, cdm_pageout(addr, size));
+	for (int i = 0; i < ACCEL_MS / 10 && !is_out(addr); i++) {
+		usleep(10000);
+		EXPECT_EQ(0, cdm_pageout(addr, size));
+	}
+	EXPECT_TRUE(is_out(addr));
 	EXPECT_EQ(value * PAGE / 8, cpu_sum(addr, PAGE));
 }
 

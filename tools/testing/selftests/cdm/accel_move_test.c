@@ -1132,10 +1132,10 @@ FIXTURE_SETUP(locked)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	ASSERT_EQ(0, accel_start(&self->a, 0));
 	missing = cdm_mount_disk(FROZEN_DIR);
 	if (missing)
 		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, accel_start(&self->a, 0));
 	self->dir = open(FROZEN_DIR, O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, self->dir);
 }
@@ -1407,7 +1407,8 @@ TEST_F_TIMEOUT(link, down_while_unbinding, CDM_TIMEOUT)
 
 	ASSERT_EQ(0, cdm_start(&self->child, unbind_fn, &self->holder));
 	ASSERT_TRUE(closed_for(&self->a, "unregistering"));
-	while (!cdm_spread_in(cdm_spread(self->addr, SIZE), cdm_rams()))
+	for (int i = 0; i < ACCEL_MS &&
+	     !cdm_spread_in(cdm_spread(self->addr, SIZE), cdm_rams()); i++)
 		usleep(1000);
 	set_magic(self->regs, ~0u);
 	/* As soon as the loss is known, and not at the deadline. */
@@ -1437,8 +1438,9 @@ TEST_F_TIMEOUT(link, down_while_suspending, CDM_TIMEOUT)
 	EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
 	EXPECT_TRUE(is_unreadable(self->held));
 	release_held(&self->holder);
-	while (!accel_is_gone(&self->a))
+	for (int i = 0; i < ACCEL_MS / 10 && !accel_is_gone(&self->a); i++)
 		usleep(10000);
+	EXPECT_TRUE(accel_is_gone(&self->a));
 }
 
 TEST_HARNESS_MAIN

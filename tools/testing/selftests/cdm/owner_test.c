@@ -1440,7 +1440,7 @@ TEST_F_TIMEOUT(engine, meets_poison, CDM_TIMEOUT)
 TEST_F_TIMEOUT(owner, engine_is_not_asked_for_buffers, CDM_TIMEOUT)
 {
 	struct cdm_test_events was, is;
-	char *addr, *buf = cdm_map(SIZE);
+	char *addr, *buf = cdm_map(SIZE), *shared = cdm_map_shared(SIZE);
 	int fd;
 
 	if (!cdm_disk())
@@ -1457,9 +1457,15 @@ TEST_F_TIMEOUT(owner, engine_is_not_asked_for_buffers, CDM_TIMEOUT)
 	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
 	EXPECT_EQ(PAGES, cdm_move(addr, SIZE, self->ram));
-	is = events(CDM_TEST_ENGINE_NONE);
+	is = events(CDM_TEST_ENGINE_WORKS);
 	EXPECT_EQ(0, is.nr_atomic - was.nr_atomic);
+	EXPECT_EQ(0, is.nr_copied - was.nr_copied);
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	/* It is asked for pages of the same size without buffers. */
+	cdm_fill(shared, SIZE, SEED);
+	EXPECT_EQ(PAGES, cdm_move(shared, SIZE, self->dev));
+	was = events(CDM_TEST_ENGINE_NONE);
+	EXPECT_EQ(PAGES, was.nr_copied - is.nr_copied);
 	munmap(addr, SIZE);
 	close(fd);
 }
@@ -1556,8 +1562,8 @@ TEST_F_TIMEOUT(owner, told_of_failure, CDM_TIMEOUT)
 	ASSERT_EQ(0, madvise(page, PAGE, MADV_HWPOISON));
 	EXPECT_TRUE(bus_is_at(page));
 	/* That it fails again is no news. */
-	EXPECT_NE(0, cdm_writef(HARD_OFFLINE, "%#llx",
-				(frame & FRAME_MASK) * PAGE));
+	EXPECT_EQ(-EHWPOISON, cdm_writef(HARD_OFFLINE, "%#llx",
+					 (frame & FRAME_MASK) * PAGE));
 	is = events(CDM_TEST_ENGINE_NONE);
 	EXPECT_EQ(1, is.nr_failed - was.nr_failed);
 	EXPECT_EQ(bad + 4, cdm_meminfo("HardwareCorrupted"));
@@ -2476,6 +2482,16 @@ TEST_F_TIMEOUT(marked, nobody_comes, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_wrong(bound, SIZE, SEED));
 }
 
+static bool keeps_pages(int nid)
+{
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (kept_pages(nid) > 0)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 static int wait_fn(struct cdm_child *me, void *arg)
 {
 	int nid = cdm_dev(0), what = *(int *)arg;
@@ -2504,9 +2520,11 @@ TEST_F_TIMEOUT(marked, ends_all_waits, CDM_TIMEOUT)
 		ASSERT_EQ(0, ask(self->fd, CDM_TEST_IOC_PIN, &pin));
 		ASSERT_EQ(0, cdm_start(&self->child, wait_fn, &what));
 		ASSERT_EQ(0, cdm_hear(&self->child));
-		if (!what)
-			EXPECT_TRUE(state_becomes(self->dev,
-						  "closed: unregistering"));
+		/* The wait has begun. */
+		EXPECT_TRUE(what == 2 ? keeps_pages(self->dev) :
+			    state_becomes(self->dev, what ?
+					  "closed: suspended" :
+					  "closed: unregistering"));
 		ASSERT_EQ(0, set_link(CDM_TEST_LINK_MARK));
 		EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
 		tenant_end(&self->child);

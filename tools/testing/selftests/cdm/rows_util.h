@@ -187,7 +187,6 @@ struct tenant {
 	size_t size;
 	int mode;
 	unsigned long mask;
-	const char *oom_score_adj;	/* or what cdm_start() gave it */
 	const char *cgroup;
 	int advice;			/* for madvise(), or 0 */
 };
@@ -199,9 +198,6 @@ static inline int tenant_fn(struct cdm_child *me, void *arg)
 
 	if (tenant->cgroup && cdm_cgroup_enter(tenant->cgroup))
 		return 1;
-	if (tenant->oom_score_adj &&
-	    cdm_write("/proc/self/oom_score_adj", tenant->oom_score_adj))
-		return 2;
 	if (cdm_task_policy(tenant->mode, tenant->mask))
 		return 3;
 	cdm_stamp(addr, tenant->size, TENANT_SEED);
