@@ -26,7 +26,6 @@
 struct alloc_context;
 struct hstate;
 struct inode;
-struct oom_control;
 struct seq_file;
 struct vm_area_struct;
 struct vm_fault;
@@ -159,7 +158,7 @@ static inline const nodemask_t *cdm_usable(void)
 }
 
 /*
- * Nodes with memory, including those that are being emptied: for statistics, and
+ * Nodes with memory, including those that are closed: for statistics, and
  * for cpusets, which would forget a node that comes back.
  */
 static inline const nodemask_t *cdm_present(void)
@@ -410,7 +409,7 @@ static inline int cdm_pool_node(const struct hstate *h,
 	return cdm_enabled() ? __cdm_pool_node(h, vma, addr) : NUMA_NO_NODE;
 }
 
-/* The task's policy names a device: no RAM is kept back for its mapping. */
+/* The task is bound to a device: no RAM is kept back, unless RAM has enough. */
 static inline bool cdm_no_reserve(const struct hstate *h,
 				  struct vm_area_struct *vma, long from, long to)
 {

@@ -184,7 +184,7 @@ static struct page *cdm_alloc_named(gfp_t gfp, unsigned int order,
  * Only an allocation for a VMA, one that comes with an interleave index, may
  * have device memory; anything else a task allocates (page cache, page tables,
  * slab) gets the policy without its device nodes, and the default policy if
- * there is nothing else. So does everything while the node is being emptied.
+ * there is nothing else. So does everything while the node is closed.
  */
 struct page *__cdm_alloc_pages(gfp_t gfp, unsigned int order,
 			       struct mempolicy *pol, pgoff_t ilx, int nid,
@@ -225,7 +225,7 @@ struct page *__cdm_note_pages(struct page *page, unsigned int order,
 			       CDM_BY_NOBODY);
 		return page;
 	}
-	smp_mb();	/* pairs with the one in cdm_nodes_sync() */
+	smp_mb();	/* pairs with those in cdm_nodes_sync() and cdm_node_shut() */
 	if (unlikely(!node_isset(nid, cdm_usable_nodes))) {
 		__free_pages(page, order);
 		return NULL;

@@ -376,22 +376,24 @@ static void cdm_zero_page(struct page *page)
 }
 
 /*
- * Zero what tenants have left behind. Only pages that were used since the last
- * time; and none where the link is down.
+ * Zero what tenants have left behind in a memory block, which is part of one range. Only
+ * pages that were used since the last time; and none where the link is down.
  */
 static void cdm_zero_used(unsigned long pfn, unsigned long nr_pages)
 {
-	unsigned long end_pfn = pfn + nr_pages;
+	struct cdm_memory *mem = cdm_memory_of(pfn);
+	u8 *bytes = cdm_cause_byte(pfn);
+	bool alive = true;
+	unsigned long i;
 
-	for (; pfn < end_pfn; pfn++) {
-		struct cdm_memory *mem = cdm_memory_of(pfn);
-		u8 *byte = cdm_cause_byte(pfn);
-
-		if (!byte || !(*byte & CDM_USED))
+	for (i = 0; bytes && i < nr_pages; i++) {
+		if (i % pageblock_nr_pages == 0)
+			alive = cdm_memory_is_alive(mem);
+		if (!(bytes[i] & CDM_USED))
 			continue;
-		if (cdm_memory_is_alive(mem))
-			cdm_zero_page(pfn_to_page(pfn));
-		*byte = 0;
+		if (alive)
+			cdm_zero_page(pfn_to_page(pfn + i));
+		bytes[i] = 0;
 		cond_resched();
 	}
 }

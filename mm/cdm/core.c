@@ -307,6 +307,7 @@ static struct cdm_memory *cdm_memory_alloc(struct device *owner)
 		return NULL;
 	}
 	mutex_init(&mem->lock);
+	mutex_init(&mem->reserve_lock);
 	mem->owner = get_device(owner);
 	return mem;
 }
@@ -414,7 +415,6 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 	mem->nid = nid;
 	mem->ops = ops;
 	mem->data = data;
-	mutex_init(&mem->reserve_lock);
 
 	mutex_lock(&cdm_lock);
 	ret = cdm_register(mem, flags);
@@ -531,10 +531,12 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  * No new tenant comes in while this runs; policies that name only this node
  * act as the default policy. Contents and mappings of tenants are preserved.
  *
- * Context: process context, may sleep beyond the deadline only for the pageblock
- * at hand, for offlining, which finds the memory empty, but for what was
+ * Context: process context, may sleep. A suspend or loss of @mem that is under way is
+ * waited for first, until a signal comes; then beyond the deadline only for the
+ * pageblock at hand, for offlining, which finds the memory empty, but for what was
  * being allocated when the node was closed, and for ops of the owner that are
- * under way. Holds up nobody else meanwhile but for offlining.
+ * under way. Holds up nobody else meanwhile but for offlining. As it frees @mem, no
+ * other call for it may be under way that could outlast it.
  * Return: 0; or with the node as usable as before, and @mem still valid: %-EBUSY
  * if tenants are left at the deadline or the owner has not freed all it has
  * allocated, %-EINTR on a signal, %-ENODEV if the memory is lost (which
@@ -543,13 +545,14 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
 	struct cdm_evacuation local = { };
 	struct range range = mem->range;
 	int ret, nid = mem->nid;
 
-	mutex_lock(&mem->lock);
-	ret = cdm_unregister(mem, deadline, &local);
+	if (mutex_lock_interruptible(&mem->lock))
+		return -EINTR;
+	ret = cdm_unregister(mem, jiffies + msecs_to_jiffies(deadline_ms),
+			     &local);
 	mutex_unlock(&mem->lock);
 
 	if (evac)
@@ -623,7 +626,8 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  * hold yet is not erased: that is for the owner to do before it registers the
  * memory again.
  *
- * Context: process context, may sleep.
+ * Context: process context, may sleep. As it frees @mem, other calls for it have to
+ * be over: cdm_mark_lost() ends those that wait.
  * Return: 0; or with @mem still valid, for another attempt, %-EBUSY if somebody
  * still holds pages (a pin; the owner; shared huge pages of hugetlb, whose file
  * has to be deleted; entries of swap), or the error of memory offlining.
@@ -670,15 +674,16 @@ EXPORT_SYMBOL_GPL(cdm_lose_memory);
 int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 		       struct cdm_evacuation *evac)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
 	struct cdm_evacuation local = { };
 	bool suspended;
 	int ret;
 
-	mutex_lock(&mem->lock);
+	if (mutex_lock_interruptible(&mem->lock))
+		return -EINTR;
 	suspended = test_bit(CDM_CLOSED_SUSPENDED, &mem->closed);
 	cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, true);
-	ret = cdm_evacuate(mem, deadline, &local);
+	ret = cdm_evacuate(mem, jiffies + msecs_to_jiffies(deadline_ms),
+			   &local);
 	if (ret)
 		cdm_set_closed(mem, CDM_CLOSED_SUSPENDED, suspended);
 	mutex_unlock(&mem->lock);

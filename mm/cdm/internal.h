@@ -42,7 +42,7 @@ enum cdm_cause {
 /* Reasons not to go to a device node; the order of CDM_REFUSED_*. */
 enum cdm_refusal {
 	CDM_REFUSE_FULL,	/* no free page on the node */
-	CDM_REFUSE_CLOSED,	/* the node is being emptied */
+	CDM_REFUSE_CLOSED,	/* no node of the policy is open */
 	CDM_REFUSE_KERNEL,	/* no memory for a VMA: page cache, kernel */
 	CDM_REFUSE_NARROWED,	/* a mask that also holds RAM, or no weight */
 	CDM_REFUSE_CPUSET,	/* not in cpuset.mems, or no RAM there */

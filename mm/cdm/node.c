@@ -40,7 +40,8 @@ DEFINE_STATIC_KEY_FALSE(cdm_key);
 
 /*
  * Registered nodes; all nodes with memory, and those of them that may be named,
- * which closed ones may not. Written under the hotplug locks, read without any.
+ * which closed ones may not. Written under the hotplug locks but by cdm_node_shut(),
+ * read without any.
  */
 nodemask_t cdm_nodes;
 nodemask_t cdm_present_nodes;

@@ -74,20 +74,29 @@ void cdm_sides_end(struct cdm_sides *sides)
 	cdm_memory_exit(sides->to, sides->to_idx);
 }
 
+/* The range of @pfn takes the place of @mem. Returns whether it has yet to be asked. */
+static bool cdm_side_find(struct cdm_memory **mem, int *idx, unsigned long pfn)
+{
+	struct cdm_memory *old = *mem;
+	int old_idx = *idx;
+
+	*mem = cdm_memory_enter(pfn, idx);
+	cdm_memory_exit(old, old_idx);
+	return *mem && *mem != old;
+}
+
 void cdm_sides_find_from(struct cdm_sides *sides, unsigned long from)
 {
-	cdm_memory_exit(sides->from, sides->from_idx);
-	sides->from = cdm_memory_enter(from, &sides->from_idx);
+	if (cdm_side_find(&sides->from, &sides->from_idx, from))
+		sides->asked = false;
 	sides->from_section = pfn_to_section_nr(from);
-	sides->asked = false;
 }
 
 void cdm_sides_find_to(struct cdm_sides *sides, unsigned long to)
 {
-	cdm_memory_exit(sides->to, sides->to_idx);
-	sides->to = cdm_memory_enter(to, &sides->to_idx);
+	if (cdm_side_find(&sides->to, &sides->to_idx, to))
+		sides->asked = false;
 	sides->to_section = pfn_to_section_nr(to);
-	sides->asked = false;
 }
 
 static void cdm_tell_moved(struct cdm_memory *mem, unsigned long from,

@@ -312,7 +312,8 @@ static bool cdm_recall_take(struct cdm_room *room)
  * deadline and, beyond it, by one pageblock (2 MiB on x86).
  *
  * Context: process context, may sleep. May run concurrently with itself and with
- * any other function but cdm_unregister_memory().
+ * any other function but those that free @mem: cdm_unregister_memory() and
+ * cdm_lose_memory(). cdm_mark_lost() ends it.
  * Return: 0 if @recall->pages is full. Or, with @recall->nr_recalled blocks that
  * are the owner's all the same: %-ETIME at the deadline; or then, if nobody could
  * be evicted lately, %-EBUSY (pinned pages, the owner's own) or %-ENOMEM (no RAM);
@@ -405,7 +406,7 @@ int cdm_set_reserve(struct cdm_memory *mem, unsigned long nr_pages,
 		return -EINTR;
 	room.deadline = jiffies + msecs_to_jiffies(deadline_ms);
 	old = cdm_replace_reserve(mem, room.nr_pages);
-	ret = cdm_make_room(&room);
+	ret = nr_pages ? cdm_make_room(&room) : 0;
 	if (ret)
 		cdm_replace_reserve(mem, old);
 	mutex_unlock(&mem->reserve_lock);

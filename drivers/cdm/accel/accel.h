@@ -21,11 +21,12 @@
 #include "accel_hw.h"
 
 #define ACCEL_WINDOW		PMD_SIZE	/* looked at around a fault */
+#define ACCEL_LINE		64		/* bytes of an access that counts */
 #define ACCEL_MAX_JOBS		128	/* of a file, with those nobody has waited for */
-/* Of a process, with those of jobs that are cancelled; others fail. */
+/* Of an attachment, with those of jobs that are cancelled; others fail. */
 #define ACCEL_MAX_FAULTS	(16 * ACCEL_MAX_JOBS)
-#define ACCEL_MAX_NOTES		256	/* of a process; others are lost */
-#define ACCEL_WORKERS		4	/* of a process: faults at the same time */
+#define ACCEL_MAX_NOTES		256	/* of an attachment; others are lost */
+#define ACCEL_WORKERS		4	/* of an attachment: faults at the same time */
 
 struct device;
 struct pci_dev;
@@ -71,8 +72,8 @@ enum accel_state {
 
 /**
  * struct accel - a device
- * @ref: its driver, each open file, and @lost_work when it is queued hold a
- *	reference
+ * @ref: its driver, each open file, each address space, and @lost_work when it is
+ *	queued hold a reference
  * @pdev: the PCI function
  * @bar: what both sides share
  * @regs: what the device said of itself when the driver found it; but @reset counts
@@ -84,7 +85,8 @@ enum accel_state {
  * @misc: the character device
  * @name: of it
  * @index: in it
- * @sem: held for reading by whoever talks to the device, for writing to end that
+ * @sem: held for reading by calls of programs and owner that talk to the device, for
+ *	writing to end that; others who do so heed @state
  * @gone: the device is lost or unbound, for good; written under @stop_lock
  * @suspended: the device is suspended, or about to be; under @sem
  * @asleep: it is, and without tenants: its registers say nothing

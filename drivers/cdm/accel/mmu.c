@@ -23,8 +23,7 @@
 
 #define ACCEL_LEVELS	4
 #define ACCEL_ENTRIES	512
-#define ACCEL_LINE	64		/* bytes of an access that counts */
-#define ACCEL_PATIENCE	(10 * HZ)	/* for others to be done with a page */
+#define ACCEL_RETRY	(10 * HZ)	/* a page that others keep changing */
 
 static unsigned int accel_shift(int level)
 {
@@ -407,7 +406,7 @@ static int accel_touch(struct mm_struct *mm, unsigned long addr, bool write)
 
 static bool accel_is_there(unsigned long hmm_pfn, bool write)
 {
-	return (hmm_pfn & HMM_PFN_VALID) && !(hmm_pfn & HMM_PFN_ERROR) &&
+	return (hmm_pfn & HMM_PFN_VALID) &&
 	       (!write || (hmm_pfn & HMM_PFN_WRITE));
 }
 
@@ -453,6 +452,8 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 		ret = -EFAULT;
 	} else if (mmu_interval_read_retry(range.notifier, range.notifier_seq)) {
 		ret = -EBUSY;
+	} else if (pfns[wanted] & HMM_PFN_ERROR) {
+		ret = -EFAULT;	/* nothing that a device can map */
 	} else if (!accel_is_there(pfns[wanted], write)) {
 		ret = -EBUSY;
 	} else {
@@ -473,7 +474,7 @@ out:
 static int accel_fault_in(struct accel_space *space, unsigned long addr,
 			  bool write, unsigned long *pfns)
 {
-	unsigned long timeout = jiffies + ACCEL_PATIENCE;
+	unsigned long timeout = jiffies + ACCEL_RETRY;
 	int ret;
 
 	do {

@@ -396,12 +396,13 @@ static void accel_set_suspended(struct accel *accel, bool suspended)
 	wake_up_all(&accel->resumed);
 }
 
+/* Memory that is lost has no tenants to save, and does not keep anybody awake. */
 static int accel_suspend_memory(struct accel *accel)
 {
 	int ret = 0;
 
 	mutex_lock(&accel->mem_lock);
-	if (accel->mem)
+	if (accel->mem && !accel_check_link(accel))
 		ret = cdm_suspend_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL);
 	mutex_unlock(&accel->mem_lock);
 	return ret;
@@ -446,14 +447,15 @@ int accel_resume(struct device *dev)
 	if (!accel->suspended)
 		return 0;
 	pci_set_master(accel->pdev);
-	WRITE_ONCE(accel->asleep, false);
 	ret = accel_restart(accel);
-	if (!ret) {
+	/* The registers say something again, or should. */
+	WRITE_ONCE(accel->asleep, false);
+	if (!ret)
 		accel_spaces_restart(accel);
-		accel_resume_memory(accel);
-	} else {
+	else
 		accel_lose(accel);
-	}
+	/* The memory of a device that does not answer is as good as ever. */
+	accel_resume_memory(accel);
 	accel_set_suspended(accel, false);
 	queue_delayed_work(accel_wq, &accel->watchdog, ACCEL_WATCHDOG);
 	return ret;

@@ -16,7 +16,6 @@
 
 #include "accel.h"
 
-#define ACCEL_LINE	64		/* bytes of an access that counts */
 #define ACCEL_SAMPLE	8	/* one note of so many stands for the others */
 
 struct accel_fault {
