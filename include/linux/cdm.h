@@ -11,6 +11,7 @@
 #define _LINUX_CDM_H
 
 #include <linux/gfp.h>
+#include <linux/highmem.h>
 #include <linux/jump_label.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
@@ -56,6 +57,7 @@ vm_fault_t __cdm_fault_error(vm_fault_t ret, struct vm_area_struct *vma,
 void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason);
 int __cdm_copy_folio(struct folio *dst, struct folio *src);
+int __cdm_copy_error(struct page *from);
 void __cdm_note_failure(unsigned long pfn);
 nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask);
@@ -265,6 +267,21 @@ static inline int cdm_copy_folio(struct folio *dst, struct folio *src)
 	if (cdm_folio(src) || cdm_folio(dst))
 		return __cdm_copy_folio(dst, src);
 	return folio_mc_copy(dst, src);
+}
+
+/*
+ * Copy a page of a process for copy on write. As copy_mc_user_highpage(), which does
+ * not notice that what it has read from a device that is gone is no data.
+ */
+static inline int cdm_copy_user_page(struct page *to, struct page *from,
+				     unsigned long addr,
+				     struct vm_area_struct *vma)
+{
+	int ret = copy_mc_user_highpage(to, from, addr, vma);
+
+	if (!ret && cdm_node(page_to_nid(from)))
+		ret = __cdm_copy_error(from);
+	return ret;
 }
 
 /* Tell the owner of a page that has failed, if nobody uses it any more. */
@@ -660,6 +677,8 @@ static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 
 /* A macro: an inline function changes the order in which GCC emits others. */
 #define cdm_copy_folio(dst, src)	folio_mc_copy(dst, src)
+#define cdm_copy_user_page(to, from, addr, vma)	\
+	copy_mc_user_highpage(to, from, addr, vma)
 
 static inline void cdm_note_failure(unsigned long pfn, bool out_of_use)
 {

@@ -238,3 +238,16 @@ int __cdm_copy_folio(struct folio *dst, struct folio *src)
 	cdm_sides_end(&sides);
 	return ret;
 }
+
+/* Returns -EHWPOISON if what the CPU has just read from @from is no data. */
+int __cdm_copy_error(struct page *from)
+{
+	unsigned long pfn = page_to_pfn(from);
+	struct cdm_sides sides;
+	int ret;
+
+	cdm_sides_begin(&sides);
+	ret = cdm_was_lost(&sides, pfn, pfn) ? -EHWPOISON : 0;
+	cdm_sides_end(&sides);
+	return ret;
+}
