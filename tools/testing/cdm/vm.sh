@@ -10,7 +10,8 @@
 # KERNEL_ARGS and QEMU_ARGS (more arguments), SHRINK (by what the memory of each node
 # is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
 # (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
-# process here), and what a test of that name reads: CDM_STRESS_SECONDS.
+# process here), and what a test of that name reads: CDM_STRESS_SECONDS. SEED is there
+# as CDM_SEED.
 # With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on what
 # the host does beside or how fast it is. One SEED gives one run, to the byte, where
 # QEMU may have a real-time priority; without, times differ by milliseconds at times.
@@ -261,7 +262,7 @@ write_script() {
 	export CDM_TOPOLOGY=$TOPOLOGY CDM_FLAVOUR=$FLAVOUR
 	export CDM_RAM_NODES="$(nodes ram)" CDM_DEVICE_NODES="$(nodes device)"
 	export CDM_DRIVER=$DRIVER
-	export CDM_STRESS_SECONDS=${CDM_STRESS_SECONDS:-}
+	export CDM_STRESS_SECONDS=${CDM_STRESS_SECONDS:-} CDM_SEED=${SEED:-1}
 	END
 	if [[ $ROOT == host ]]; then
 		echo "export CDM_TOP=$TOP CDM_BUILD=$BUILD CDM_FILES=$DL"
