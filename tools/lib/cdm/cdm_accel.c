@@ -68,7 +68,7 @@ static int open_any(struct cdm_accel *dev)
 /**
  * cdm_accel_open() - open a queue of jobs
  * @index: of /dev/cdm_accel<index>, or CDM_ACCEL_ANY for the first that works
- * @dev: out: the queue
+ * @dev: out: the queue; NULL before it is open, and on failure
  *
  * The queue can submit jobs once it is attached. It is closed by exec.
  *
@@ -77,17 +77,20 @@ static int open_any(struct cdm_accel *dev)
  */
 int cdm_accel_open(int index, struct cdm_accel **dev)
 {
+	struct cdm_accel *new = malloc(sizeof(*new));
 	int err;
 
-	*dev = malloc(sizeof(**dev));
-	if (!*dev)
+	*dev = NULL;
+	if (!new)
 		return -ENOMEM;
-	err = index == CDM_ACCEL_ANY ? open_any(*dev) : open_index(index, *dev);
+	err = index == CDM_ACCEL_ANY ? open_any(new) : open_index(index, new);
 	if (err) {
-		free(*dev);
-		*dev = NULL;
+		free(new);
+		return err;
 	}
-	return err;
+	/* Another thread may fork, and the child close what it sees. */
+	__atomic_store_n(dev, new, __ATOMIC_RELEASE);
+	return 0;
 }
 
 /**

@@ -62,21 +62,23 @@ static void set_up(void)
 
 static int open_queue(void)
 {
+	struct cdm_accel *dev;
 	unsigned int flags = 0;
 	int err;
 
 	if (setting("CDM_BLAS_MIGRATE", 0))
 		flags |= CDM_ACCEL_MIGRATE_ON_FAULT;
-	err = cdm_accel_open(setting("CDM_BLAS_DEVICE", CDM_ACCEL_ANY),
-			     &queue.dev);
+	err = cdm_accel_open(setting("CDM_BLAS_DEVICE", CDM_ACCEL_ANY), &dev);
 	if (err)
 		return err;
-	err = cdm_accel_attach(queue.dev, flags);
+	err = cdm_accel_attach(dev, flags);
 	if (err) {
-		cdm_accel_close(queue.dev);
-		queue.dev = NULL;
+		cdm_accel_close(dev);
+		return err;
 	}
-	return err;
+	/* forget_queue() closes it in the child of a thread that forks. */
+	__atomic_store_n(&queue.dev, dev, __ATOMIC_RELEASE);
+	return 0;
 }
 
 static int get_queue(struct cdm_accel **dev)
