@@ -112,6 +112,7 @@ enum accel_state {
  * @nr_moved: pages of tenants that have come to the device or left it
  * @nr_reported: times that accesses were reported
  * @nr_failed: pages of it that have failed
+ * @nr_ignored: events of the device that are about nothing, or make no sense
  * @nr_copied: pages that the copy engine has moved
  * @nr_tables: page tables of its address spaces
  * @debugfs: folder
@@ -155,6 +156,7 @@ struct accel {
 	atomic_long_t nr_moved;
 	atomic_long_t nr_reported;
 	atomic_long_t nr_failed;
+	atomic_long_t nr_ignored;
 	atomic_long_t nr_copied;
 	atomic_long_t nr_tables;
 	struct dentry *debugfs;

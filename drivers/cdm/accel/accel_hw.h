@@ -76,7 +76,7 @@ enum cdm_accel_op {
 	CDM_ACCEL_OP_COUNTERS	= 5,
 	/* End all jobs of @asid, then complete. */
 	CDM_ACCEL_OP_DETACH	= 6,
-	/* enum cdm_accel_inject, its argument. */
+	/* enum cdm_accel_inject, its arguments. */
 	CDM_ACCEL_OP_INJECT	= 7,
 	/* Complete. */
 	CDM_ACCEL_OP_NOP	= 8,
@@ -105,6 +105,16 @@ enum cdm_accel_inject {
 	CDM_ACCEL_INJECT_HOLD_INVALS	= 5,
 	/* The tail of the invalidation ring is beyond its head, once. */
 	CDM_ACCEL_INJECT_BAD_TAIL	= 6,
+	/* pa: CDM_ACCEL_ERROR_PAGE is reported of it, whosever it is. */
+	CDM_ACCEL_INJECT_PAGE_ERROR	= 16,
+	/* So many jobs end without a completion. */
+	CDM_ACCEL_INJECT_LOST_DONE	= 17,
+	/* The next job completes with this status, whatever it does. */
+	CDM_ACCEL_INJECT_STATUS		= 18,
+	/* va, asid: a fault of no job. */
+	CDM_ACCEL_INJECT_FAULT		= 19,
+	/* va, asid, shift, count: a notification of no access. */
+	CDM_ACCEL_INJECT_NOTE		= 20,
 };
 
 /* A command. Bytes that an op does not use are 0. */

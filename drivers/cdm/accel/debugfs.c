@@ -5,7 +5,8 @@
  *
  *   stats	lines "name value"
  *   inject	write "hang", "lost_irq N", "bad_page PA", "link_down", "hold_invals
- *		0|1" or "bad_tail"
+ *		0|1", "bad_tail", "page_error PA", "lost_done N", "status N", "fault VA
+ *		ASID" or "note VA ASID SHIFT COUNT"
  *   recall	write a number of pages, which are recalled and freed again
  *   reserve	write a number of pages to keep from tenants
  *   suspend	write 1 or 0: the device is suspended or resumed, as it is with the
@@ -45,6 +46,7 @@ static int accel_stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "reported %lu\n",
 		   atomic_long_read(&accel->nr_reported));
 	seq_printf(m, "failed %lu\n", atomic_long_read(&accel->nr_failed));
+	seq_printf(m, "ignored %lu\n", atomic_long_read(&accel->nr_ignored));
 	seq_printf(m, "copied_pages %lu\n", atomic_long_read(&accel->nr_copied));
 	seq_printf(m, "tables %lu\n", atomic_long_read(&accel->nr_tables));
 	return 0;
@@ -61,7 +63,22 @@ static const struct {
 	{ "link_down", CDM_ACCEL_INJECT_LINK_DOWN },
 	{ "hold_invals", CDM_ACCEL_INJECT_HOLD_INVALS },
 	{ "bad_tail", CDM_ACCEL_INJECT_BAD_TAIL },
+	{ "page_error", CDM_ACCEL_INJECT_PAGE_ERROR },
+	{ "lost_done", CDM_ACCEL_INJECT_LOST_DONE },
+	{ "status", CDM_ACCEL_INJECT_STATUS },
+	{ "fault", CDM_ACCEL_INJECT_FAULT },
+	{ "note", CDM_ACCEL_INJECT_NOTE },
 };
+
+static int accel_parse_args(char *text, struct cdm_accel_cmd *cmd)
+{
+	int i, ret = 0;
+
+	for (i = 1; text && !ret; i++)
+		ret = i == ARRAY_SIZE(cmd->args) ? -EINVAL :
+		      kstrtou64(strsep(&text, " "), 0, &cmd->args[i]);
+	return ret;
+}
 
 static int accel_parse_fault(char *text, struct cdm_accel_cmd *cmd)
 {
@@ -72,7 +89,7 @@ static int accel_parse_fault(char *text, struct cdm_accel_cmd *cmd)
 		if (strcmp(name, accel_faults[i].name))
 			continue;
 		cmd->args[0] = accel_faults[i].what;
-		return text ? kstrtou64(text, 0, &cmd->args[1]) : 0;
+		return accel_parse_args(text, cmd);
 	}
 	return -EINVAL;
 }
@@ -96,7 +113,7 @@ static ssize_t accel_inject_write(struct file *file, const char __user *ubuf,
 				  size_t count, loff_t *pos)
 {
 	struct cdm_accel_cmd cmd = { .op = CDM_ACCEL_OP_INJECT };
-	char buf[64];
+	char buf[128];
 	ssize_t len;
 	int ret;
 

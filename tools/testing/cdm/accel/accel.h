@@ -223,6 +223,7 @@ void accel_cancel(__u32 id);
 void accel_resume(__u64 seq, __u64 error);
 void accel_detach(const struct cdm_accel_cmd *cmd);
 void accel_stop_jobs(void);
+void accel_spoil_jobs(const struct cdm_accel_cmd *inject);
 bool accel_report_faults(void);
 
 /* kernels.c */

@@ -68,6 +68,23 @@ static void link_down(void)
 	accel_raise(CDM_ACCEL_IRQ_ERROR);
 }
 
+/* Events that nothing has brought about. */
+static void inject_event(const struct cdm_accel_cmd *cmd)
+{
+	struct cdm_accel_fault fault = { .addr = cmd->args[1], .asid = cmd->args[2] };
+	struct cdm_accel_note note = {
+		.addr = cmd->args[1], .asid = cmd->args[2],
+		.shift = cmd->args[3], .count = cmd->args[4],
+	};
+	bool ok;
+
+	if (cmd->args[0] == CDM_ACCEL_INJECT_FAULT)
+		ok = accel_push_fault(&fault);
+	else
+		ok = accel_push_note(&note);
+	accel_answer(cmd->id, ok ? 0 : -ENOSPC);
+}
+
 static void inject_bad_page(const struct cdm_accel_cmd *cmd)
 {
 	bool ok = accel_poison(cmd->args[1]);
@@ -98,6 +115,19 @@ static void inject(const struct cdm_accel_cmd *cmd)
 	case CDM_ACCEL_INJECT_BAD_TAIL:
 		accel_lie_about_invals();
 		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_PAGE_ERROR:
+		accel_page_error(cmd->args[1]);
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_LOST_DONE:
+	case CDM_ACCEL_INJECT_STATUS:
+		accel_spoil_jobs(cmd);
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_FAULT:
+	case CDM_ACCEL_INJECT_NOTE:
+		inject_event(cmd);
 		break;
 	case CDM_ACCEL_INJECT_HOLD_INVALS:
 		accel_hold_invals(cmd->args[1]);

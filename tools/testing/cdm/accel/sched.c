@@ -18,7 +18,7 @@ struct accel_detach {
 };
 
 /*
- * Protects the jobs, which of them run or wait, and waiting DETACHes.
+ * Protects the jobs, which of them run or wait, waiting DETACHes and injected faults.
  * @nr_queued may be read without it.
  */
 static pthread_mutex_t sched_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,6 +30,8 @@ static struct accel_jobs unreported = TAILQ_HEAD_INITIALIZER(unreported);
 static TAILQ_HEAD(, accel_detach) detaches = TAILQ_HEAD_INITIALIZER(detaches);
 static int nr_queued, nr_running, nr_jobs;
 static __u64 last_number, last_seq;
+static __u64 nr_lost_done;	/* injected faults */
+static int spoilt_status;
 
 static void enqueue(struct accel_job *job)
 {
@@ -66,8 +68,24 @@ static void complete(struct accel_job *job, int status, __u64 addr)
 		.nr_faults = job->nr_faults,
 	};
 
-	accel_complete(&done);
+	if (spoilt_status)
+		done.status = spoilt_status;
+	spoilt_status = 0;
+	if (nr_lost_done)
+		nr_lost_done--;
+	else
+		accel_complete(&done);
 	discard(job);
+}
+
+void accel_spoil_jobs(const struct cdm_accel_cmd *inject)
+{
+	pthread_mutex_lock(&sched_lock);
+	if (inject->args[0] == CDM_ACCEL_INJECT_LOST_DONE)
+		nr_lost_done = inject->args[1];
+	else
+		spoilt_status = inject->args[1];
+	pthread_mutex_unlock(&sched_lock);
 }
 
 static bool job_remains(const struct accel_detach *detach)
@@ -375,6 +393,8 @@ void accel_stop_jobs(void)
 {
 	pthread_mutex_lock(&sched_lock);
 	discard_all();
+	nr_lost_done = 0;
+	spoilt_status = 0;
 	while (nr_running)
 		pthread_cond_wait(&unit_idle, &sched_lock);
 	pthread_mutex_unlock(&sched_lock);
