@@ -22,6 +22,8 @@
 
 #define ACCEL_WINDOW		PMD_SIZE	/* looked at around a fault */
 #define ACCEL_LINE		64		/* bytes of an access that counts */
+#define ACCEL_NOTE_SHIFT	16		/* of the small regions with a counter */
+#define ACCEL_SPACE_END		(1UL << 48)	/* of the addresses the device knows */
 #define ACCEL_MAX_JOBS		128	/* of a file, with those nobody has waited for */
 /* Of an attachment, with those of jobs that are cancelled; others fail. */
 #define ACCEL_MAX_FAULTS	(16 * ACCEL_MAX_JOBS)
@@ -241,6 +243,7 @@ int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 		    struct cdm_accel_done *done);
 void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 		      unsigned long end);
+void accel_ignore(struct accel *accel, const char *what);
 void accel_drain(struct accel *accel);
 bool accel_link_is_down(struct accel *accel);
 

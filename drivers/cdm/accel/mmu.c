@@ -25,6 +25,8 @@
 #define ACCEL_ENTRIES	512
 #define ACCEL_RETRY	(10 * HZ)	/* a page that others keep changing */
 
+static_assert(ACCEL_SPACE_END == 1UL << (PAGE_SHIFT + 9 * ACCEL_LEVELS));
+
 static unsigned int accel_shift(int level)
 {
 	return PAGE_SHIFT + 9 * level;
@@ -166,11 +168,6 @@ static bool accel_table_find(u64 *table, int level, unsigned long start,
 	return found;
 }
 
-static unsigned long accel_end_of_space(void)
-{
-	return 1UL << (accel_shift(ACCEL_LEVELS - 1) + 9);
-}
-
 /* The entry of level @level that maps @addr, with the tables it takes. */
 static u64 *accel_make_entry(struct accel_space *space, unsigned long addr,
 			     int level, struct accel_spares *spares)
@@ -283,7 +280,7 @@ static bool accel_invalidate_cb(struct mmu_interval_notifier *notifier,
 	bool may_sleep = mmu_notifier_range_blockable(range);
 	struct accel_gone gone = {
 		.start = range->start,
-		.end = min(range->end, accel_end_of_space()),
+		.end = min(range->end, ACCEL_SPACE_END),
 		.tables = LIST_HEAD_INIT(gone.tables),
 	};
 	bool ok = true, forget = false;
@@ -511,7 +508,7 @@ int accel_resolve(struct accel_space *space, unsigned long addr, bool write)
 	unsigned long *pfns;
 	int ret;
 
-	if (addr >= accel_end_of_space())
+	if (addr >= ACCEL_SPACE_END)
 		return -EFAULT;
 	pfns = kmalloc_array(ACCEL_ENTRIES, sizeof(*pfns), GFP_KERNEL_ACCOUNT);
 	if (!pfns)
@@ -692,7 +689,7 @@ void accel_space_detach(struct accel_space *space)
 	accel_space_end_jobs(space);
 	accel_set_root(accel, space->asid, 0);
 	/* From here on no access is under way, whatever became of the jobs. */
-	accel_invalidate(accel, space->asid, 0, accel_end_of_space());
+	accel_invalidate(accel, space->asid, 0, ACCEL_SPACE_END);
 	accel_space_hide(space);
 }
 

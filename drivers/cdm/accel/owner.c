@@ -53,6 +53,7 @@ static int accel_copy_segments(struct accel *accel,
 	struct cdm_accel_cmd cmd = { .op = CDM_ACCEL_OP_COPY };
 	unsigned long nr_pages = 0, nr_sg = 0;
 	struct cdm_accel_sg *list, *sg;
+	struct cdm_accel_done done;
 	unsigned int i;
 	int ret;
 
@@ -67,7 +68,11 @@ static int accel_copy_segments(struct accel *accel,
 		sg = accel_fill_sg(sg, &segments[i]);
 	cmd.args[0] = virt_to_phys(list);
 	cmd.args[1] = nr_sg;
-	ret = accel_call_wait(accel, &cmd, NULL);
+	ret = accel_call_wait(accel, &cmd, &done);
+	if (!ret && done.result != nr_pages * PAGE_SIZE) {
+		accel_ignore(accel, "the success of a copy that is not whole");
+		ret = -EIO;
+	}
 	if (!ret)
 		atomic_long_add(nr_pages, &accel->nr_copied);
 	kfree(list);

@@ -272,7 +272,7 @@ static int accel_register(struct accel *accel)
 					  accel);
 	if (!IS_ERR(mem)) {
 		accel->mem = mem;
-		accel->nid = cdm_memory_nid(mem);
+		WRITE_ONCE(accel->nid, cdm_memory_nid(mem));
 		/* A mark of before does not count for it. */
 		if (accel_link_is_down(accel))
 			accel_lose(accel);

@@ -197,14 +197,14 @@ int accel_call_start(struct accel *accel, struct accel_call *call,
 	u32 id;
 	int ret;
 
-	ret = xa_alloc_cyclic(&accel->calls, &id, NULL, xa_limit_31b,
+	/* Before it is sent: whatever has been sent, accel_stop() ends. */
+	ret = xa_alloc_cyclic(&accel->calls, &call->id, call, xa_limit_31b,
 			      &accel->next_id, GFP_KERNEL);
 	if (ret < 0)
 		return ret;
-	call->id = id;
+	/* The device may answer what it has not been asked, which ends the call. */
+	id = call->id;
 	cmd->id = id;
-	/* Before it is sent: whatever has been sent, accel_stop() ends. */
-	xa_store(&accel->calls, id, call, GFP_KERNEL);
 	ret = accel_push(accel, cmd);
 	/* The call is answered by the one who takes it out of the table. */
 	if (ret && !xa_erase(&accel->calls, id))
@@ -243,8 +243,34 @@ int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 	}
 	if (done)
 		*done = waiter.call.done;
-	ret = waiter.call.done.status;
-	return ret == -ENOMEM ? -EIO : ret;
+	return waiter.call.done.status;
+}
+
+/* What the device says makes no sense. It is noted, and nothing is done about it. */
+void accel_ignore(struct accel *accel, const char *what)
+{
+	atomic_long_inc(&accel->nr_ignored);
+	dev_warn_ratelimited(&accel->pdev->dev, "the device reports %s, which is ignored\n",
+			     what);
+}
+
+/*
+ * What a command may end with. Callers return it, so it must be no number that has a
+ * meaning of its own there.
+ */
+static bool accel_is_status(s32 status)
+{
+	switch (status) {
+	case 0:
+	case -ECANCELED:
+	case -EFAULT:
+	case -EHWPOISON:
+	case -EINVAL:
+	case -ENOSPC:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static void accel_answer(struct accel *accel, const struct cdm_accel_done *done)
@@ -397,7 +423,7 @@ static bool accel_take(struct accel *accel, struct accel_ring *ring,
 	if (!used)
 		return false;
 	if (used > nr) {
-		dev_err(&accel->pdev->dev, "a ring has run over\n");
+		dev_err_ratelimited(&accel->pdev->dev, "a ring has run over\n");
 		accel_lose(accel);
 		return false;
 	}
@@ -405,6 +431,21 @@ static bool accel_take(struct accel *accel, struct accel_ring *ring,
 	/* It has been read, and may be written again. */
 	smp_store_release(&ring->shared->tail, ring->tail);
 	return true;
+}
+
+/*
+ * The device knows of pages of its own alone. Until its memory has been registered, it
+ * may be anything that it says it has.
+ */
+static void accel_page_error(struct accel *accel, u64 pa)
+{
+	const struct cdm_accel_regs *regs = &accel->regs;
+
+	if (READ_ONCE(accel->nid) != NUMA_NO_NODE &&
+	    pa - regs->mem_start < regs->mem_size)
+		memory_failure_queue(PHYS_PFN(pa), 0);
+	else
+		accel_ignore(accel, "an error of a page that it does not have");
 }
 
 static void accel_check_errors(struct accel *accel)
@@ -428,7 +469,7 @@ static void accel_check_errors(struct accel *accel)
 	pa = READ_ONCE(regs->error_pa);
 	atomic_andnot(error, (atomic_t *)&regs->error);
 	if (error & CDM_ACCEL_ERROR_PAGE)
-		memory_failure_queue(PHYS_PFN(pa), 0);
+		accel_page_error(accel, pa);
 	if (error & CDM_ACCEL_ERROR_PROTO)
 		dev_err_ratelimited(&accel->pdev->dev, "the device ignored a command\n");
 }
@@ -440,8 +481,13 @@ static void accel_take_answers_and_errors(struct accel *accel)
 
 	mutex_lock(&accel->drain_lock);
 	while (accel_take(accel, &accel->done_ring, bar->done,
-			  CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done)))
+			  CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done))) {
+		if (!accel_is_status(done.status)) {
+			accel_ignore(accel, "a status that is none");
+			done.status = -EIO;
+		}
 		accel_answer(accel, &done);
+	}
 	accel_check_errors(accel);
 	mutex_unlock(&accel->drain_lock);
 }

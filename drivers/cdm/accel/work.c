@@ -241,12 +241,22 @@ static void accel_queue_note(struct accel_space *space,
 	spin_unlock(&space->queue_lock);
 }
 
+/* A region of one of two sizes; its count is bounded, for it is added up. */
+static bool accel_note_is_valid(const struct cdm_accel_note *note)
+{
+	return (note->shift == ACCEL_NOTE_SHIFT || note->shift == PMD_SHIFT) &&
+	       IS_ALIGNED(note->addr, 1UL << note->shift) &&
+	       note->addr < ACCEL_SPACE_END && note->count <= U32_MAX;
+}
+
 void accel_note(struct accel *accel, const struct cdm_accel_note *note)
 {
 	struct accel_space *space;
 
-	if (note->shift < PAGE_SHIFT || note->shift > PMD_SHIFT)
+	if (!accel_note_is_valid(note)) {
+		accel_ignore(accel, "accesses to a region that is none");
 		return;
+	}
 	space = accel_space_get(accel, note->asid);
 	if (!space)
 		return;

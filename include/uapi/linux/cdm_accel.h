@@ -148,7 +148,7 @@ struct cdm_accel_submit {
  * @timeout_ms: -1 forever, 0 do not wait
  * @status: out: 0, or what ended the job: -EFAULT, -ECANCELED (also: by a
  *	suspend), -EINVAL, -EHWPOISON, -ENOSPC (also: too many jobs for the
- *	device), -ENODEV
+ *	device), -EIO the device says what makes no sense, -ENODEV
  * @nr_faults: out: page faults the job took
  * @result: out: as the kernel's description says
  * @addr: out: the address, for -EFAULT and -EHWPOISON
