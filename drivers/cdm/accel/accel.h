@@ -39,11 +39,13 @@ struct vhost_task;
  * struct accel_call - a command that will be answered
  * @fn: called when it is, or when the device is gone (-ENODEV), in process
  *	context
+ * @space: of a job, its address space; NULL for other commands
  * @id: of the command
  * @done: the answer
  */
 struct accel_call {
 	void (*fn)(struct accel_call *call);
+	struct accel_space *space;
 	u32 id;
 	struct cdm_accel_done done;
 };
@@ -241,6 +243,8 @@ int accel_call_start(struct accel *accel, struct accel_call *call,
 		     struct cdm_accel_cmd *cmd);
 int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 		    struct cdm_accel_done *done);
+void accel_end_calls(struct accel *accel, struct accel_space *space,
+		     int status);
 void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 		      unsigned long end);
 void accel_ignore(struct accel *accel, const char *what);

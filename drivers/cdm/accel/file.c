@@ -174,6 +174,7 @@ static int accel_submit_to(struct accel_file *file, struct accel_space *space,
 	job = accel_job_create(file);
 	if (IS_ERR(job))
 		return PTR_ERR(job);
+	job->call.space = space;
 	ret = accel_call_start(file->accel, &job->call, &cmd);
 	if (ret) {
 		accel_job_free(job);
@@ -405,19 +406,7 @@ static int accel_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static bool accel_all_done(struct accel_file *file)
-{
-	struct accel_job *job;
-	bool done = true;
-
-	spin_lock(&file->jobs_lock);
-	list_for_each_entry(job, &file->jobs, list)
-		done &= job->done;
-	spin_unlock(&file->jobs_lock);
-	return done;
-}
-
-/* After accel_space_detach() all jobs have ended, or are about to be told so. */
+/* After accel_space_detach() nobody refers to a job any more. */
 static int accel_release(struct inode *inode, struct file *filp)
 {
 	struct accel_file *file = filp->private_data;
@@ -430,7 +419,6 @@ static int accel_release(struct inode *inode, struct file *filp)
 	up_read(&accel->sem);
 	if (file->space)
 		accel_space_destroy(file->space);
-	wait_event(file->wait, accel_all_done(file));
 	list_for_each_entry_safe(job, next, &file->jobs, list)
 		kfree(job);
 	kfree(file);

@@ -578,15 +578,20 @@ static void accel_space_show(struct accel_space *space)
 	accel_space_count(space);
 }
 
-/* There is no other way to end them, so without memory try again. */
+/*
+ * The device ends all jobs. If there is no memory for the command they end when they
+ * find no translation any more, and those that touch no memory do no harm.
+ */
 static void accel_space_end_jobs(struct accel_space *space)
 {
 	struct cdm_accel_cmd cmd = {
 		.op = CDM_ACCEL_OP_DETACH,
 		.asid = space->asid,
 	};
+	unsigned long timeout = jiffies + ACCEL_RETRY;
 
-	while (accel_call_wait(space->accel, &cmd, NULL) == -ENOMEM)
+	while (accel_call_wait(space->accel, &cmd, NULL) == -ENOMEM &&
+	       time_before(jiffies, timeout))
 		msleep(20);
 }
 
@@ -676,8 +681,9 @@ int accel_space_attach(struct accel_space *space)
 
 /*
  * The device must not see the address space any more, and its number is free
- * for others. When this returns, the device has ended all jobs, or has been
- * stopped. The caller holds @sem for reading.
+ * for others. When this returns, no job of it accesses memory, and those of which the
+ * device has not said that they have ended have been ended here: whoever closes a file
+ * waits for nothing that the device might never say. The caller holds @sem for reading.
  */
 void accel_space_detach(struct accel_space *space)
 {
@@ -690,6 +696,7 @@ void accel_space_detach(struct accel_space *space)
 	accel_set_root(accel, space->asid, 0);
 	/* From here on no access is under way, whatever became of the jobs. */
 	accel_invalidate(accel, space->asid, 0, ACCEL_SPACE_END);
+	accel_end_calls(accel, space, -ECANCELED);
 	accel_space_hide(space);
 }
 

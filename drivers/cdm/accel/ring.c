@@ -283,15 +283,20 @@ static void accel_answer(struct accel *accel, const struct cdm_accel_done *done)
 	call->fn(call);
 }
 
-/* Nobody is there to answer. */
-static void accel_end_calls(struct accel *accel)
+/*
+ * End calls that the device is not going to answer, or not soon enough, with @status:
+ * the jobs of @space, or with NULL all. What the device says of them later is ignored.
+ */
+void accel_end_calls(struct accel *accel, struct accel_space *space, int status)
 {
-	struct cdm_accel_done done = { .status = -ENODEV };
+	struct cdm_accel_done done = { .status = status };
 	struct accel_call *call;
 	unsigned long id;
 
 	mutex_lock(&accel->drain_lock);
 	xa_for_each(&accel->calls, id, call) {
+		if (space && call->space != space)
+			continue;
 		done.id = id;
 		accel_answer(accel, &done);
 	}
@@ -315,7 +320,7 @@ void accel_stop(struct accel *accel)
 		}
 		accel_set_state(accel, ACCEL_STOPPED);
 	}
-	accel_end_calls(accel);
+	accel_end_calls(accel, NULL, -ENODEV);
 	mutex_unlock(&accel->stop_lock);
 }
 
@@ -478,10 +483,12 @@ static void accel_take_answers_and_errors(struct accel *accel)
 {
 	struct cdm_accel_bar *bar = accel->bar;
 	struct cdm_accel_done done;
+	unsigned int i;
 
 	mutex_lock(&accel->drain_lock);
-	while (accel_take(accel, &accel->done_ring, bar->done,
-			  CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done))) {
+	for (i = 0; i < CDM_ACCEL_DONE_ENTRIES &&
+		    accel_take(accel, &accel->done_ring, bar->done,
+			       CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done)); i++) {
 		if (!accel_is_status(done.status)) {
 			accel_ignore(accel, "a status that is none");
 			done.status = -EIO;
@@ -519,19 +526,23 @@ static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note)
 /*
  * Deal with whatever the device has to say. Work on faults and notes allocates
  * memory, and reclaim may have to stop the device: so that is done without the
- * lock.
+ * lock. A device that says more and more keeps nobody here: what comes after a ring
+ * full has interrupts of its own.
  */
 void accel_drain(struct accel *accel)
 {
 	struct cdm_accel_fault fault;
 	struct cdm_accel_note note;
+	unsigned int i;
 
 	accel_take_answers_and_errors(accel);
-	while (accel_take_fault(accel, &fault)) {
+	for (i = 0; i < CDM_ACCEL_FAULT_ENTRIES &&
+		    accel_take_fault(accel, &fault); i++) {
 		accel_fault(accel, &fault);
 		/* The device may wait for room before it takes a command. */
 		accel_take_answers_and_errors(accel);
 	}
-	while (accel_take_note(accel, &note))
+	for (i = 0; i < CDM_ACCEL_NOTE_ENTRIES &&
+		    accel_take_note(accel, &note); i++)
 		accel_note(accel, &note);
 }
