@@ -109,8 +109,9 @@ enum accel_state {
  * @done_ring: the completion ring
  * @fault_ring: the fault ring
  * @note_ring: the notification ring
- * @spaces_lock: protects @spaces
+ * @spaces_lock: protects @spaces and @next_asid
  * @spaces: address spaces by number
+ * @next_asid: where the search for a free number begins
  * @watchdog: looks after lost interrupts and a lost link
  * @lost_work: what is to be done about the latter; queued by accel_lose() alone
  * @nr_moved: pages of tenants that have come to the device or left it
@@ -155,6 +156,7 @@ struct accel {
 	struct accel_ring note_ring;
 	spinlock_t spaces_lock;		/* see above */
 	struct accel_space *spaces[CDM_ACCEL_MAX_ASIDS];
+	u32 next_asid;
 	struct delayed_work watchdog;
 	struct work_struct lost_work;
 	atomic_long_t nr_moved;
@@ -269,8 +271,10 @@ void accel_spaces_restart(struct accel *accel);
 void accel_workers_init(struct accel_space *space);
 int accel_workers_start(struct accel_space *space);
 void accel_workers_end(struct accel_space *space);
-void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault);
-void accel_note(struct accel *accel, const struct cdm_accel_note *note);
+void accel_fault(struct accel *accel, struct accel_space *space,
+		 const struct cdm_accel_fault *fault);
+void accel_note(struct accel *accel, struct accel_space *space,
+		const struct cdm_accel_note *note);
 
 /* file.c */
 extern const struct file_operations accel_fops;

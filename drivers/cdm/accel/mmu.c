@@ -523,17 +523,20 @@ int accel_resolve(struct accel_space *space, unsigned long addr, bool write)
 	return ret;
 }
 
+/* Numbers go round, so that the one that has just become free is the last to be had. */
 static int accel_space_number(struct accel_space *space)
 {
 	struct accel *accel = space->accel;
 	int i, ret = -ENOSPC;
+	u32 asid;
 
 	spin_lock(&accel->spaces_lock);
 	for (i = 0; i < CDM_ACCEL_MAX_ASIDS && ret < 0; i++) {
-		if (accel->spaces[i])
+		asid = accel->next_asid++ % CDM_ACCEL_MAX_ASIDS;
+		if (accel->spaces[asid])
 			continue;
-		accel->spaces[i] = space;
-		space->asid = i;
+		accel->spaces[asid] = space;
+		space->asid = asid;
 		ret = 0;
 	}
 	spin_unlock(&accel->spaces_lock);
@@ -697,6 +700,8 @@ void accel_space_detach(struct accel_space *space)
 	/* From here on no access is under way, whatever became of the jobs. */
 	accel_invalidate(accel, space->asid, 0, ACCEL_SPACE_END);
 	accel_end_calls(accel, space, -ECANCELED);
+	/* What the device has said about the number is about this space. */
+	accel_drain(accel);
 	accel_space_hide(space);
 }
 

@@ -499,7 +499,43 @@ static void accel_take_answers_and_errors(struct accel *accel)
 	mutex_unlock(&accel->drain_lock);
 }
 
-static bool accel_take_fault(struct accel *accel, struct cdm_accel_fault *fault)
+/* Is it a job of @space, which has not ended? */
+static bool accel_has_job(struct accel *accel, u32 id, struct accel_space *space)
+{
+	struct accel_call *call;
+	bool found;
+
+	xa_lock(&accel->calls);
+	call = xa_load(&accel->calls, id);
+	found = call && call->space == space;
+	xa_unlock(&accel->calls);
+	return found;
+}
+
+/*
+ * The address space that a fault is about, with a reference; NULL if its job has ended,
+ * and the number is perhaps that of another process by now.
+ */
+static struct accel_space *accel_fault_space(struct accel *accel,
+					     const struct cdm_accel_fault *fault)
+{
+	struct accel_space *space = accel_space_get(accel, fault->asid);
+
+	if (space && accel_has_job(accel, fault->id, space))
+		return space;
+	if (space)
+		accel_space_put(space);
+	atomic_long_inc(&accel->nr_ignored);
+	return NULL;
+}
+
+/*
+ * The space is found under the same hold of the lock that takes the entry: so when
+ * accel_drain() returns, no entry of before is taken for one of a later space with the
+ * same number.
+ */
+static bool accel_take_fault(struct accel *accel, struct cdm_accel_fault *fault,
+			     struct accel_space **space)
 {
 	struct cdm_accel_bar *bar = accel->bar;
 	bool taken;
@@ -507,11 +543,14 @@ static bool accel_take_fault(struct accel *accel, struct cdm_accel_fault *fault)
 	mutex_lock(&accel->drain_lock);
 	taken = accel_take(accel, &accel->fault_ring, bar->fault,
 			   CDM_ACCEL_FAULT_ENTRIES, fault, sizeof(*fault));
+	if (taken)
+		*space = accel_fault_space(accel, fault);
 	mutex_unlock(&accel->drain_lock);
 	return taken;
 }
 
-static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note)
+static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note,
+			    struct accel_space **space)
 {
 	struct cdm_accel_bar *bar = accel->bar;
 	bool taken;
@@ -519,6 +558,8 @@ static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note)
 	mutex_lock(&accel->drain_lock);
 	taken = accel_take(accel, &accel->note_ring, bar->note,
 			   CDM_ACCEL_NOTE_ENTRIES, note, sizeof(*note));
+	if (taken)
+		*space = accel_space_get(accel, note->asid);
 	mutex_unlock(&accel->drain_lock);
 	return taken;
 }
@@ -533,16 +574,17 @@ void accel_drain(struct accel *accel)
 {
 	struct cdm_accel_fault fault;
 	struct cdm_accel_note note;
+	struct accel_space *space;
 	unsigned int i;
 
 	accel_take_answers_and_errors(accel);
 	for (i = 0; i < CDM_ACCEL_FAULT_ENTRIES &&
-		    accel_take_fault(accel, &fault); i++) {
-		accel_fault(accel, &fault);
+		    accel_take_fault(accel, &fault, &space); i++) {
+		accel_fault(accel, space, &fault);
 		/* The device may wait for room before it takes a command. */
 		accel_take_answers_and_errors(accel);
 	}
 	for (i = 0; i < CDM_ACCEL_NOTE_ENTRIES &&
-		    accel_take_note(accel, &note); i++)
-		accel_note(accel, &note);
+		    accel_take_note(accel, &note, &space); i++)
+		accel_note(accel, space, &note);
 }

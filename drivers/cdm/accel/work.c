@@ -208,10 +208,10 @@ static bool accel_queue_fault(struct accel_space *space,
 	return ok;
 }
 
-void accel_fault(struct accel *accel, const struct cdm_accel_fault *fault)
+/* A fault of a job of @space, whose reference this takes; NULL if there is none. */
+void accel_fault(struct accel *accel, struct accel_space *space,
+		 const struct cdm_accel_fault *fault)
 {
-	struct accel_space *space = accel_space_get(accel, fault->asid);
-
 	if (!space || !accel_queue_fault(space, fault))
 		accel_answer_fault(accel, fault, EFAULT);
 	if (space)
@@ -249,19 +249,28 @@ static bool accel_note_is_valid(const struct cdm_accel_note *note)
 	       note->addr < ACCEL_SPACE_END && note->count <= U32_MAX;
 }
 
-void accel_note(struct accel *accel, const struct cdm_accel_note *note)
+/* Has the process, which may have got the number of another one, asked for it? */
+static bool accel_note_is_wanted(const struct accel_space *space,
+				 const struct cdm_accel_note *note)
 {
-	struct accel_space *space;
+	if (note->shift == PMD_SHIFT)
+		return space->flags & CDM_ACCEL_MIGRATE_ON_HINT;
+	return space->flags & (CDM_ACCEL_REPORT_ACCESSES |
+			       CDM_ACCEL_REPORT_SAMPLES);
+}
 
-	if (!accel_note_is_valid(note)) {
+/* A note about @space, whose reference this takes; NULL if there is none (any more). */
+void accel_note(struct accel *accel, struct accel_space *space,
+		const struct cdm_accel_note *note)
+{
+	if (!accel_note_is_valid(note))
 		accel_ignore(accel, "accesses to a region that is none");
-		return;
-	}
-	space = accel_space_get(accel, note->asid);
-	if (!space)
-		return;
-	accel_queue_note(space, note);
-	accel_space_put(space);
+	else if (!space || !accel_note_is_wanted(space, note))
+		atomic_long_inc(&accel->nr_ignored);
+	else
+		accel_queue_note(space, note);
+	if (space)
+		accel_space_put(space);
 }
 
 static void accel_end_work(struct work_struct *work)
