@@ -95,7 +95,7 @@ enum accel_state {
  * @suspended: the device is suspended, or about to be; under @sem
  * @asleep: it is, and without tenants: its registers say nothing
  * @down: the link has been seen down, which is for good
- * @resumed: those who wait until it is not, or gone
+ * @resumed: those who wait until it is not, or gone; and those who poll
  * @stop_lock: taken to stop and to restart the device. Memory reclaim may want it
  * @state: read under @cmd_lock or @inval_lock, written under both and @stop_lock
  * @nr_stops: how often it has become %ACCEL_STOPPED

@@ -373,10 +373,14 @@ static long accel_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 static __poll_t accel_poll(struct file *filp, poll_table *wait)
 {
 	struct accel_file *file = filp->private_data;
-	__poll_t mask = READ_ONCE(file->accel->gone) ? EPOLLHUP : 0;
+	struct accel *accel = file->accel;
 	struct accel_job *job;
+	__poll_t mask;
 
+	/* Before what they are woken for is looked at. */
 	poll_wait(filp, &file->wait, wait);
+	poll_wait(filp, &accel->resumed, wait);
+	mask = READ_ONCE(accel->gone) ? EPOLLHUP : 0;
 	spin_lock(&file->jobs_lock);
 	list_for_each_entry(job, &file->jobs, list) {
 		if (job->done)

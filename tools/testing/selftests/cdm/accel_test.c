@@ -324,6 +324,31 @@ TEST_F(call, poll)
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
 }
 
+static void *poller_fn(void *arg)
+{
+	struct pollfd pfd = { .fd = *(int *)arg, .events = POLLIN };
+
+	poll(&pfd, 1, -1);
+	return (void *)(long)pfd.revents;
+}
+
+/* With no job that could wake it. */
+TEST_F_TIMEOUT(call, poll_wakes_when_the_device_goes, CDM_TIMEOUT)
+{
+	int fd = cdm_accel_fd(self->dev);
+	struct timespec limit;
+	pthread_t thread;
+	void *revents;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, poller_fn, &fd));
+	usleep(200000);
+	ASSERT_EQ(0, accel_unbind(&self->a.pci));
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += ACCEL_SECONDS;
+	ASSERT_EQ(0, pthread_timedjoin_np(thread, &revents, &limit));
+	EXPECT_EQ(POLLHUP, (long)revents);
+}
+
 /* A job that is done stays done. */
 TEST_F(call, cancel_too_late)
 {
