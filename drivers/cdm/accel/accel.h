@@ -14,6 +14,7 @@
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
+#include <linux/uidgid.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -29,6 +30,9 @@
 #define ACCEL_MAX_FAULTS	(16 * ACCEL_MAX_JOBS)
 #define ACCEL_MAX_NOTES		256	/* of an attachment; others are lost */
 #define ACCEL_WORKERS		4	/* of an attachment: faults at the same time */
+/* Attachments, with closed ones whose workers are not done yet. */
+#define ACCEL_MAX_OF_PROCESS	16
+#define ACCEL_MAX_OF_USER	(CDM_ACCEL_MAX_ASIDS / 2)
 
 struct device;
 struct pci_dev;
@@ -109,9 +113,11 @@ enum accel_state {
  * @done_ring: the completion ring
  * @fault_ring: the fault ring
  * @note_ring: the notification ring
- * @spaces_lock: protects @spaces and @next_asid
+ * @spaces_lock: protects @spaces, @next_asid and @all_spaces
  * @spaces: address spaces by number
  * @next_asid: where the search for a free number begins
+ * @all_spaces: those with a number, and those that have or had none
+ * @space_freed: those who wait until one of the latter has gone
  * @watchdog: looks after lost interrupts and a lost link
  * @lost_work: what is to be done about the latter; queued by accel_lose() alone
  * @nr_moved: pages of tenants that have come to the device or left it
@@ -157,6 +163,8 @@ struct accel {
 	spinlock_t spaces_lock;		/* see above */
 	struct accel_space *spaces[CDM_ACCEL_MAX_ASIDS];
 	u32 next_asid;
+	struct list_head all_spaces;
+	wait_queue_head_t space_freed;
 	struct delayed_work watchdog;
 	struct work_struct lost_work;
 	atomic_long_t nr_moved;
@@ -173,17 +181,21 @@ struct accel {
  * @space: the process's
  * @task: the thread
  * @idle: it sleeps, and nobody has woken it; under @queue_lock
+ * @done: it does nothing any more; under @queue_lock
  */
 struct accel_worker {
 	struct accel_space *space;
 	struct vhost_task *task;
 	bool idle;
+	bool done;
 };
 
 /**
  * struct accel_space - an address space, as the device sees it
  * @ref: its file, its workers and users under way hold a reference
  * @accel: the device
+ * @list: in all of its address spaces
+ * @uid: the user who attached
  * @asid: its number there
  * @flags: CDM_ACCEL_MIGRATE_*
  * @mm: the address space
@@ -200,11 +212,14 @@ struct accel_worker {
  * @first_note: the oldest of these
  * @nr_notes: how many
  * @workers: threads of the process
- * @end_work: ends them
+ * @nr_workers: that are not done yet, and one while the file is open
+ * @end_work: ends them when all are done
  */
 struct accel_space {
 	struct kref ref;
 	struct accel *accel;
+	struct list_head list;
+	kuid_t uid;
 	u32 asid;
 	u32 flags;
 	struct mm_struct *mm;
@@ -221,6 +236,7 @@ struct accel_space {
 	unsigned int first_note;
 	unsigned int nr_notes;
 	struct accel_worker workers[ACCEL_WORKERS];
+	unsigned int nr_workers;
 	struct work_struct end_work;
 };
 

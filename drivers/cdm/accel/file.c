@@ -397,7 +397,7 @@ static int accel_open(struct inode *inode, struct file *filp)
 	struct accel *accel = container_of(misc, struct accel, misc);
 	struct accel_file *file;
 
-	file = kzalloc(sizeof(*file), GFP_KERNEL);
+	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
 	if (!file)
 		return -ENOMEM;
 	accel_get(accel);

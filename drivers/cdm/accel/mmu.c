@@ -24,6 +24,7 @@
 #define ACCEL_LEVELS	4
 #define ACCEL_ENTRIES	512
 #define ACCEL_RETRY	(10 * HZ)	/* a page that others keep changing */
+#define ACCEL_ADMIT	HZ		/* for those that have been closed */
 
 static_assert(ACCEL_SPACE_END == 1UL << (PAGE_SHIFT + 9 * ACCEL_LEVELS));
 
@@ -195,12 +196,17 @@ static u64 *accel_make_entry(struct accel_space *space, unsigned long addr,
 static void accel_space_free(struct kref *ref)
 {
 	struct accel_space *space = container_of(ref, struct accel_space, ref);
+	struct accel *accel = space->accel;
 
+	spin_lock(&accel->spaces_lock);
+	list_del(&space->list);
+	spin_unlock(&accel->spaces_lock);
+	wake_up_all(&accel->space_freed);
 	if (space->root)
 		accel_tables_free(space, space->root, ACCEL_LEVELS - 1);
 	mmdrop(space->mm);
-	accel_put(space->accel);
 	kfree(space);
+	accel_put(accel);
 }
 
 void accel_space_put(struct accel_space *space)
@@ -629,6 +635,50 @@ void accel_spaces_restart(struct accel *accel)
 }
 
 /*
+ * Count @space among those of its process and of its user. Returns 0 or -EDQUOT; -EAGAIN
+ * if there are too many, but one of them has been closed, and may soon be gone.
+ */
+static int accel_space_try_admit(struct accel_space *space, bool privileged)
+{
+	unsigned int nr_of_process = 0, nr_of_user = 0;
+	struct accel *accel = space->accel;
+	struct accel_space *other;
+	bool closed = false;
+	int ret = 0;
+
+	spin_lock(&accel->spaces_lock);
+	list_for_each_entry(other, &accel->all_spaces, list) {
+		if (!uid_eq(other->uid, space->uid) && other->mm != space->mm)
+			continue;
+		nr_of_user += uid_eq(other->uid, space->uid);
+		nr_of_process += other->mm == space->mm;
+		closed |= READ_ONCE(other->closed);
+	}
+	if (nr_of_process >= ACCEL_MAX_OF_PROCESS ||
+	    (nr_of_user >= ACCEL_MAX_OF_USER && !privileged))
+		ret = closed ? -EAGAIN : -EDQUOT;
+	else
+		list_add_tail(&space->list, &accel->all_spaces);
+	spin_unlock(&accel->spaces_lock);
+	return ret;
+}
+
+/* Closed ones without a fault under way go at once, but not before close() returns. */
+static int accel_space_admit(struct accel_space *space)
+{
+	bool privileged = capable(CAP_SYS_RESOURCE);
+	long left;
+	int ret;
+
+	left = wait_event_killable_timeout(space->accel->space_freed,
+					   (ret = accel_space_try_admit(space, privileged)) !=
+					   -EAGAIN, ACCEL_ADMIT);
+	if (left < 0)
+		return -EINTR;
+	return ret == -EAGAIN ? -EDQUOT : ret;
+}
+
+/*
  * An address space for @mm, the caller's, which the device does not see yet. Waits
  * for the mmap lock, so the caller must hold nothing that others need.
  */
@@ -644,12 +694,17 @@ struct accel_space *accel_space_create(struct accel *accel,
 	kref_init(&space->ref);
 	mutex_init(&space->lock);
 	accel_workers_init(space);
+	INIT_LIST_HEAD(&space->list);
 	space->accel = accel;
+	space->uid = current_uid();
 	space->mm = mm;
 	space->flags = flags;
 	accel_get(accel);
 	mmgrab(mm);
 
+	ret = accel_space_admit(space);
+	if (ret)
+		goto err_put;
 	ret = -ENOMEM;
 	space->root = accel_table_alloc(space);
 	if (!space->root)

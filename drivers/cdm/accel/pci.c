@@ -27,7 +27,7 @@
 
 /* For devices: what may take long on behalf of a process does not come here. */
 struct workqueue_struct *accel_wq;
-/* For workers of processes that end. */
+/* For workers of processes that end, and have nothing to do any more. */
 struct workqueue_struct *accel_end_wq;
 static DEFINE_IDA(accel_ida);
 
@@ -311,6 +311,8 @@ static struct accel *accel_alloc(struct pci_dev *pdev)
 	init_waitqueue_head(&accel->resumed);
 	mutex_init(&accel->mem_lock);
 	spin_lock_init(&accel->spaces_lock);
+	INIT_LIST_HEAD(&accel->all_spaces);
+	init_waitqueue_head(&accel->space_freed);
 	INIT_DELAYED_WORK(&accel->watchdog, accel_watchdog);
 	INIT_WORK(&accel->lost_work, accel_lost_work);
 	accel_rings_init(accel);
@@ -485,8 +487,7 @@ static int __init accel_init(void)
 	if (!accel_wq)
 		return -ENOMEM;
 	ret = -ENOMEM;
-	accel_end_wq = alloc_workqueue("cdm_accel_end", WQ_UNBOUND,
-				       WQ_MAX_ACTIVE);
+	accel_end_wq = alloc_workqueue("cdm_accel_end", WQ_UNBOUND, 0);
 	if (!accel_end_wq)
 		goto err_wq;
 	accel_debugfs_init();

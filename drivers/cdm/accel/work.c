@@ -117,6 +117,26 @@ static bool accel_pop_note(struct accel_space *space,
 	return true;
 }
 
+/*
+ * One more is done, a worker or the file: the last leaves the rest to accel_end_work().
+ * Nothing waits there for a worker that is in the middle of a fault.
+ */
+static void accel_workers_put(struct accel_space *space)
+{
+	lockdep_assert_held(&space->queue_lock);
+	if (!--space->nr_workers)
+		queue_work(accel_end_wq, &space->end_work);
+}
+
+static void accel_worker_set_done(struct accel_worker *worker)
+{
+	lockdep_assert_held(&worker->space->queue_lock);
+	if (worker->done)
+		return;
+	worker->done = true;
+	accel_workers_put(worker->space);
+}
+
 /* Called until there is nothing to do, in a state to sleep then. */
 static bool accel_worker_fn(void *data)
 {
@@ -130,6 +150,8 @@ static bool accel_worker_fn(void *data)
 	fault = accel_pop_fault(space);
 	idle = !fault && !accel_pop_note(space, &note);
 	worker->idle = idle;
+	if (idle && space->closed)
+		accel_worker_set_done(worker);
 	spin_unlock(&space->queue_lock);
 	if (idle)
 		return false;
@@ -151,7 +173,7 @@ static void accel_queue_close(struct accel_space *space)
 	LIST_HEAD(faults);
 
 	spin_lock(&space->queue_lock);
-	space->closed = true;
+	WRITE_ONCE(space->closed, true);
 	space->nr_notes = 0;
 	list_splice_init(&space->faults, &faults);
 	spin_unlock(&space->queue_lock);
@@ -165,8 +187,12 @@ static void accel_queue_close(struct accel_space *space)
 static void accel_worker_killed(void *data)
 {
 	struct accel_worker *worker = data;
+	struct accel_space *space = worker->space;
 
-	accel_queue_close(worker->space);
+	accel_queue_close(space);
+	spin_lock(&space->queue_lock);
+	accel_worker_set_done(worker);
+	spin_unlock(&space->queue_lock);
 }
 
 static void accel_wake_worker(struct accel_space *space)
@@ -311,7 +337,10 @@ int accel_workers_start(struct accel_space *space)
 			accel_workers_end(space);
 			return PTR_ERR(task);
 		}
+		spin_lock(&space->queue_lock);
 		worker->task = task;
+		space->nr_workers++;
+		spin_unlock(&space->queue_lock);
 		vhost_task_start(task);
 	}
 	return 0;
@@ -323,13 +352,21 @@ int accel_workers_start(struct accel_space *space)
  */
 void accel_workers_end(struct accel_space *space)
 {
+	unsigned int i;
+
 	accel_queue_close(space);
-	queue_work(accel_end_wq, &space->end_work);
+	spin_lock(&space->queue_lock);
+	/* One that waits in a fault would only fault again. */
+	for (i = 0; i < ACCEL_WORKERS; i++)
+		accel_wake_worker(space);
+	accel_workers_put(space);
+	spin_unlock(&space->queue_lock);
 }
 
 void accel_workers_init(struct accel_space *space)
 {
 	spin_lock_init(&space->queue_lock);
+	space->nr_workers = 1;
 	INIT_LIST_HEAD(&space->faults);
 	INIT_WORK(&space->end_work, accel_end_work);
 }

@@ -120,7 +120,8 @@ struct cdm_accel_info {
  *
  * Threads are made that resolve the faults of jobs, with the memory policy of the
  * caller. Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
- * spaces, -EAGAIN too many threads, -ENOMEM, -EINTR.
+ * spaces, -EDQUOT too many of the process or, without CAP_SYS_RESOURCE, of the user,
+ * -EAGAIN too many threads, -ENOMEM, -EINTR.
  */
 struct cdm_accel_attach {
 	__u32 flags;

@@ -143,7 +143,8 @@ int cdm_accel_info(struct cdm_accel *dev, struct cdm_accel_info *info)
  * Jobs that touch memory first do so by the memory policy that the caller has now.
  *
  * Return: 0, -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
- * spaces, -EAGAIN too many threads, -ENOMEM, -EINTR, -ENODEV.
+ * spaces, -EDQUOT too many of this process or user, -EAGAIN too many threads,
+ * -ENOMEM, -EINTR, -ENODEV.
  */
 int cdm_accel_attach(struct cdm_accel *dev, unsigned int flags)
 {
