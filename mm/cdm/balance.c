@@ -662,10 +662,7 @@ static bool cdm_is_unwatched(const struct cdm_record *record)
 /* Of those, so many at a time, for there are others to be watched. */
 #define CDM_UNWATCHED	4
 
-/*
- * Look after the oldest. Those who have ended leave their records, and these the
- * structure of the address space; they have no news any more.
- */
+/* Look after the oldest. */
 static void cdm_book_tidy(struct cdm_book *book)
 {
 	struct cdm_record *record, *next;
@@ -675,8 +672,7 @@ static void cdm_book_tidy(struct cdm_book *book)
 	list_for_each_entry_safe_reverse(record, next, &book->records, list) {
 		if (nr++ == CDM_SEARCH)
 			break;
-		if (!atomic_read(&record->key.mm->mm_users) ||
-		    cdm_is_forgotten(record))
+		if (cdm_is_forgotten(record))
 			cdm_record_drop(book, record);
 		else if (cdm_is_unwatched(record) &&
 			 nr_unwatched++ < CDM_UNWATCHED)
@@ -692,6 +688,8 @@ static void cdm_turn_end(struct cdm_book *book)
 	spin_lock(&book->lock);
 	if (!cdm_balancing() || book->off)
 		cdm_book_shrink(book, 0);
+	/* Those who have ended leave their records. */
+	cdm_book_drop_dead(book);
 	cdm_book_tidy(book);
 	if (book->nr)
 		cdm_book_wake(book, list_empty(&book->news) ? CDM_IDLE_PERIOD :

@@ -6,6 +6,7 @@
 #define _MM_CDM_BALANCE_H
 
 #include <linux/bitmap.h>
+#include <linux/hashtable.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/rhashtable-types.h>
@@ -90,9 +91,28 @@ struct cdm_evidence {
 };
 
 /**
+ * struct cdm_user - an address space with records
+ * @node: in the hash table of the users of the book, by @mm
+ * @list: all of them
+ * @mm: the address space, whose structure this keeps
+ * @records: its records, from the one with the latest news on
+ * @nr: how many
+ */
+struct cdm_user {
+	struct hlist_node node;
+	struct list_head list;
+	struct mm_struct *mm;
+	struct list_head records;
+	unsigned long nr;
+};
+
+/**
  * struct cdm_record - evidence about a part of an address space
- * @node: in the hash table, by @key
- * @key: address space, which the record keeps the structure of, and start
+ * @node: in the hash table, by @key; looked up under RCU, too
+ * @key: address space and start
+ * @rcu: for its end
+ * @user: of the address space
+ * @own: in the records of @user
  * @list: all records of the device, from the one with the latest news on
  * @news: those with news
  * @faded: when the evidence was last taken down for its age, in periods
@@ -112,6 +132,9 @@ struct cdm_record {
 		struct mm_struct *mm;
 		unsigned long start;
 	} key;
+	struct rcu_head rcu;
+	struct cdm_user *user;
+	struct list_head own;
 	struct list_head list;
 	struct list_head news;
 	unsigned long faded;
@@ -126,6 +149,9 @@ struct cdm_record {
 	struct cdm_evidence groups[CDM_NR_GROUPS];
 };
 
+/* Buckets of the users of a book, as a power of 2. */
+#define CDM_USER_BITS	7
+
 /**
  * struct cdm_book - the records of a device node; lives forever
  * @nid: the node
@@ -134,8 +160,10 @@ struct cdm_record {
  * @table: records by address
  * @records: in the order of their news
  * @news: those with news that the worker has not seen
+ * @users: address spaces with records, by address
+ * @all_users: the same, as a list
  * @nr: records
- * @max: how many there may be; 0 for none
+ * @max: how many there may be; 0 for none. One address space has half of them
  * @off: the administrator does not want any
  * @work: looks at what is new
  */
@@ -145,6 +173,8 @@ struct cdm_book {
 	struct rhashtable table;
 	struct list_head records;
 	struct list_head news;
+	DECLARE_HASHTABLE(users, CDM_USER_BITS);
+	struct list_head all_users;
 	unsigned long nr;
 	unsigned long max;
 	bool off;
@@ -163,6 +193,7 @@ u32 cdm_evidence_passes(u32 gap, u32 waited);
 /* book.c */
 struct cdm_book *cdm_book(int nid);
 void cdm_book_shrink(struct cdm_book *book, unsigned long nr);
+void cdm_book_drop_dead(struct cdm_book *book);
 void cdm_book_wake(struct cdm_book *book, unsigned int delay);
 unsigned long cdm_now(void);
 u32 cdm_now_us(void);

@@ -4,7 +4,8 @@
  *
  * Each device node has a book with a record for each 2 MiB of an address space that
  * the device has used lately. There are at most twice as many as fit on the node:
- * the one that had no news for longest makes room for a new one.
+ * the one that had no news for longest makes room for a new one. Of one address space
+ * there are as many as fit on it.
  */
 #include <linux/cdm.h>
 #include <linux/init.h>
@@ -56,6 +57,8 @@ int cdm_book_add(int nid)
 	spin_lock_init(&book->lock);
 	INIT_LIST_HEAD(&book->records);
 	INIT_LIST_HEAD(&book->news);
+	hash_init(book->users);
+	INIT_LIST_HEAD(&book->all_users);
 	INIT_DELAYED_WORK(&book->work, cdm_balance_work);
 	/* Reports look for it without a lock. */
 	smp_store_release(&cdm_books[nid], book);
@@ -111,15 +114,106 @@ struct cdm_record *cdm_record_find(struct cdm_book *book, struct mm_struct *mm,
 	return rhashtable_lookup_fast(&book->table, &key, cdm_book_params);
 }
 
+static struct cdm_user *cdm_user_find(struct cdm_book *book,
+				      struct mm_struct *mm)
+{
+	struct cdm_user *user;
+
+	lockdep_assert_held(&book->lock);
+	hash_for_each_possible(book->users, user, node, (unsigned long)mm) {
+		if (user->mm == mm)
+			return user;
+	}
+	return NULL;
+}
+
+static struct cdm_user *cdm_user_add(struct cdm_book *book, struct mm_struct *mm)
+{
+	struct cdm_user *user;
+
+	lockdep_assert_held(&book->lock);
+	user = kzalloc(sizeof(*user), GFP_NOWAIT | __GFP_NOWARN);
+	if (!user)
+		return NULL;
+	INIT_LIST_HEAD(&user->records);
+	user->mm = mm;
+	mmgrab(mm);
+	hash_add(book->users, &user->node, (unsigned long)mm);
+	list_add_tail(&user->list, &book->all_users);
+	return user;
+}
+
+/* An address space without records is nobody's business. */
+static void cdm_user_put(struct cdm_book *book, struct cdm_user *user)
+{
+	lockdep_assert_held(&book->lock);
+	if (user->nr)
+		return;
+	hash_del(&user->node);
+	list_del(&user->list);
+	mmdrop(user->mm);
+	kfree(user);
+}
+
 void cdm_record_drop(struct cdm_book *book, struct cdm_record *record)
 {
+	struct cdm_user *user = record->user;
+
 	lockdep_assert_held(&book->lock);
 	rhashtable_remove_fast(&book->table, &record->node, cdm_book_params);
 	list_del(&record->list);
 	list_del(&record->news);
+	list_del(&record->own);
 	book->nr--;
-	mmdrop(record->key.mm);
-	kmem_cache_free(cdm_record_cache, record);
+	user->nr--;
+	cdm_user_put(book, user);
+	kfree_rcu(record, rcu);
+}
+
+/* Drop all records of an address space. Lets go of the lock, if it takes long. */
+static void cdm_user_drop(struct cdm_book *book, struct mm_struct *mm)
+{
+	struct cdm_user *user;
+
+	lockdep_assert_held(&book->lock);
+	mmgrab(mm);
+	while ((user = cdm_user_find(book, mm))) {
+		cdm_record_drop(book, list_last_entry(&user->records,
+						      struct cdm_record, own));
+		cond_resched_lock(&book->lock);
+	}
+	mmdrop(mm);
+}
+
+/*
+ * Drop the records of address spaces that have ended, and whose structures are kept by
+ * nothing else. May let go of the lock.
+ */
+void cdm_book_drop_dead(struct cdm_book *book)
+{
+	struct cdm_user *user;
+	unsigned long nr;
+
+	lockdep_assert_held(&book->lock);
+	nr = list_count_nodes(&book->all_users);
+	for (; nr && !list_empty(&book->all_users); nr--) {
+		user = list_first_entry(&book->all_users, struct cdm_user, list);
+		list_move_tail(&user->list, &book->all_users);
+		if (!atomic_read(&user->mm->mm_users))
+			cdm_user_drop(book, user->mm);
+		cond_resched_lock(&book->lock);
+	}
+}
+
+/* Who has as many records as one address space may have loses his oldest. */
+static void cdm_user_make_room(struct cdm_book *book, struct mm_struct *mm)
+{
+	struct cdm_user *user = cdm_user_find(book, mm);
+
+	lockdep_assert_held(&book->lock);
+	if (user && user->nr >= max(book->max / 2, 1UL))
+		cdm_record_drop(book, list_last_entry(&user->records,
+						      struct cdm_record, own));
 }
 
 static struct cdm_record *cdm_record_add(struct cdm_book *book,
@@ -127,15 +221,21 @@ static struct cdm_record *cdm_record_add(struct cdm_book *book,
 					 unsigned long addr)
 {
 	struct cdm_record *record;
+	struct cdm_user *user;
 
 	lockdep_assert_held(&book->lock);
 	if (!book->max || book->off)
 		return NULL;
+	cdm_user_make_room(book, mm);
 	cdm_book_shrink(book, book->max - 1);
 	record = kmem_cache_zalloc(cdm_record_cache,
 				   GFP_NOWAIT | __GFP_NOWARN);
 	if (!record)
 		return NULL;
+	user = cdm_user_find(book, mm) ?: cdm_user_add(book, mm);
+	if (!user)
+		goto err_free;
+	record->user = user;
 	record->key.mm = mm;
 	record->key.start = ALIGN_DOWN(addr, CDM_RECORD_SIZE);
 	/* All fade at the same time, so that they can be compared. */
@@ -143,14 +243,19 @@ static struct cdm_record *cdm_record_add(struct cdm_book *book,
 	record->asked = cdm_now() - CDM_ASK_AGAIN;
 	INIT_LIST_HEAD(&record->news);
 	if (rhashtable_insert_fast(&book->table, &record->node,
-				   cdm_book_params)) {
-		kmem_cache_free(cdm_record_cache, record);
-		return NULL;
-	}
-	mmgrab(mm);
+				   cdm_book_params))
+		goto err_user;
 	list_add(&record->list, &book->records);
+	list_add(&record->own, &user->records);
 	book->nr++;
+	user->nr++;
 	return record;
+
+err_user:
+	cdm_user_put(book, user);
+err_free:
+	kmem_cache_free(cdm_record_cache, record);
+	return NULL;
 }
 
 /* Take the evidence down for its age. */
@@ -206,6 +311,7 @@ static void cdm_record_touch(struct cdm_book *book, struct cdm_record *record)
 {
 	lockdep_assert_held(&book->lock);
 	list_move(&record->list, &book->records);
+	list_move(&record->own, &record->user->records);
 	if (!list_empty(&record->news))
 		return;
 	if (list_empty(&book->news))
@@ -299,6 +405,17 @@ static void cdm_report_rival(struct cdm_book *book, struct mm_struct *mm,
 	spin_unlock(&book->lock);
 }
 
+static bool cdm_is_present(const int *nodes, unsigned int nr_pages)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_pages; i++) {
+		if (nodes[i] >= 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Device node @nid has accessed @nr_pages pages from @start on, within a record,
  * @nr times; @nodes says where they are.
@@ -317,6 +434,10 @@ void cdm_report_device(int nid, struct mm_struct *mm, unsigned long start,
 	for (; addr < end; addr = next) {
 		next = min(end, ALIGN_DOWN(addr, CDM_GROUP_SIZE) +
 				CDM_GROUP_SIZE);
+		/* What is not there cannot be moved. */
+		if (!cdm_is_present(nodes + (addr - start) / PAGE_SIZE,
+				    (next - addr) / PAGE_SIZE))
+			continue;
 		nr_here = min_t(u64, U32_MAX / 2,
 				mul_u64_u64_div_u64(nr, next - addr,
 						    end - start));

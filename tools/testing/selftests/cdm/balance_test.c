@@ -296,6 +296,93 @@ TEST_F_TIMEOUT(balance, bad_reports, CDM_TIMEOUT)
 	sleep_ms(300);
 }
 
+/* Lines of debugfs about a process, or with "0 -" about those that have ended. */
+static long nr_records(int nid, const char *who)
+{
+	char path[64], line[256];
+	long nr = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/cdm/node%d", nid);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		nr += !strncmp(line, who, strlen(who));
+	fclose(file);
+	return nr;
+}
+
+static long nr_own_records(int nid)
+{
+	char who[64];
+
+	snprintf(who, sizeof(who), "%d balance_test ", getpid());
+	return nr_records(nid, who);
+}
+
+TEST_F_TIMEOUT(balance, where_nothing_is_there_is_no_record, CDM_TIMEOUT)
+{
+	char *addr = map_filled(SIZE);
+
+	ASSERT_EQ(0, report_to(self->dev, addr, SIZE, 0.1));
+	EXPECT_EQ((long)(SIZE / HPAGE), nr_own_records(self->dev));
+	munmap(addr, SIZE);
+	addr = cdm_map(HOT);
+	ASSERT_EQ(0, report_to(self->dev, addr, HOT, 0.1));
+	EXPECT_GE((long)(SIZE / HPAGE), nr_own_records(self->dev));
+}
+
+/* As many 2 MiB, with a page in each, as there are records at most. */
+static char *map_sparse(int nid, long *nr)
+{
+	char *addr;
+
+	*nr = 2 * (cdm_node_meminfo(nid, "MemTotal") * 1024 / HPAGE + 1);
+	addr = cdm_map((*nr + 1) * HPAGE);
+	if (!addr)
+		return NULL;
+	addr = (char *)(((uintptr_t)addr + HPAGE - 1) & ~(HPAGE - 1));
+	madvise(addr, *nr * HPAGE, MADV_NOHUGEPAGE);
+	for (long i = 0; i < *nr; i++)
+		addr[i * HPAGE] = 1;
+	return addr;
+}
+
+/* Has some records, and ends. */
+static int records_fn(struct cdm_child *me, void *arg)
+{
+	int dev = *(int *)arg;
+	char *addr = map_sparse(dev, &(long){ 0 });
+
+	if (!addr || report_to(dev, addr, 64 * HPAGE, 0.01))
+		return 1;
+	return nr_own_records(dev) < 64 ? 2 : 0;
+}
+
+TEST_F_TIMEOUT(balance, one_process_has_half_of_the_records, CDM_TIMEOUT)
+{
+	long nr, before = nr_records(self->dev, "0 -");
+	struct cdm_child child;
+	char *addr = map_sparse(self->dev, &nr);
+
+	ASSERT_NE(NULL, addr);
+	for (long i = 0; i < nr; i++)
+		ASSERT_EQ(0, report_to(self->dev, addr + i * HPAGE, HPAGE, 0.01));
+	EXPECT_LE(nr / 4, nr_own_records(self->dev));
+	EXPECT_GE(nr / 2, nr_own_records(self->dev));
+	/* Those of a process that has ended are no longer news, but not the oldest. */
+	ASSERT_EQ(0, cdm_start(&child, records_fn, &self->dev));
+	EXPECT_EQ(0, cdm_wait(&child));
+	for (long ms = 0; ms < WAIT_MS; ms += 100) {
+		if (nr_records(self->dev, "0 -") <= before)
+			break;
+		sleep_ms(100);
+	}
+	EXPECT_GE(before, nr_records(self->dev, "0 -"));
+	munmap(addr, nr * HPAGE);
+}
+
 TEST_F_TIMEOUT(balance, a_policy_of_the_mapping_rules, CDM_TIMEOUT)
 {
 	char *addr = map_filled(SIZE);
