@@ -13,6 +13,7 @@
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
+#include <linux/mmu_context.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -391,18 +392,54 @@ static bool accel_map_window(struct accel_space *space, unsigned long start,
 }
 
 /*
+ * May the device do with a mapping what a load or a store of the process could? Flags
+ * of the mapping and bits of the page table are not all: protection keys say what
+ * threads may, of which this one has the rights that the thread had which attached; and
+ * shadow stacks are written by calls, not by stores.
+ */
+static bool accel_vma_permits(struct vm_area_struct *vma, bool write)
+{
+	if (write && (vma->vm_flags & VM_SHADOW_STACK))
+		return false;
+	return arch_vma_access_permitted(vma, write, false, false);
+}
+
+/* Leave out what the process could not do, in the mappings that the window holds. */
+static void accel_window_narrow(struct mm_struct *mm, unsigned long start,
+				unsigned long *pfns)
+{
+	unsigned long end = start + ACCEL_WINDOW, addr, last, keep;
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+
+	mmap_assert_locked(mm);
+	for_each_vma_range(vmi, vma, end) {
+		/* Which also may be read. */
+		if (accel_vma_permits(vma, true))
+			continue;
+		keep = accel_vma_permits(vma, false) ? ~HMM_PFN_WRITE : 0;
+		last = min(end, vma->vm_end);
+		for (addr = max(start, vma->vm_start); addr < last; addr += PAGE_SIZE)
+			pfns[(addr - start) >> PAGE_SHIFT] &= keep;
+	}
+}
+
+/*
  * Fault a page in as the process would. hmm_range_fault() can do that as well,
  * but not wait for somebody who has to be asked, as with userfaultfd.
  */
 static int accel_touch(struct mm_struct *mm, unsigned long addr, bool write)
 {
+	struct vm_area_struct *vma;
 	bool unlocked = false;
-	int ret;
+	int ret = -EFAULT;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	ret = fixup_user_fault(mm, addr, write ? FAULT_FLAG_WRITE : 0,
-			       &unlocked);
+	vma = vma_lookup(mm, addr);
+	if (!vma || accel_vma_permits(vma, write))
+		ret = fixup_user_fault(mm, addr, write ? FAULT_FLAG_WRITE : 0,
+				       &unlocked);
 	mmap_read_unlock(mm);
 	return ret;
 }
@@ -446,6 +483,8 @@ static int accel_try_fault(struct accel_space *space, unsigned long addr,
 	if (mmap_read_lock_killable(space->mm))
 		goto out;
 	ret = hmm_range_fault(&range);
+	if (!ret)
+		accel_window_narrow(space->mm, start, pfns);
 	mmap_read_unlock(space->mm);
 	if (ret)
 		goto out;

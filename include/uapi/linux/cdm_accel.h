@@ -4,7 +4,9 @@
  *
  * An open file is a queue of jobs. It is attached to the address space of the
  * process that attaches it, and the jobs' arguments are ordinary pointers into
- * that: whatever the process may read or write there, a job may, no more.
+ * that: whatever the process may read or write there, a job may, no more. Of
+ * protection keys (pkeys(7)) it has the rights of the thread that attaches, at that
+ * moment; it does not write to shadow stacks.
  * Another process that inherits the file gets -EPERM.
  *
  * Once the device is lost or its driver unbound, calls fail with -ENODEV; jobs
