@@ -111,7 +111,7 @@ struct cdm_user {
  * @node: in the hash table, by @key; looked up under RCU, too
  * @key: address space and start
  * @rcu: for its end
- * @user: of the address space
+ * @user: of the address space; NULL once the record has been dropped
  * @own: in the records of @user
  * @list: all records of the device, from the one with the latest news on
  * @news: those with news

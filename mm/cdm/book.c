@@ -166,6 +166,7 @@ void cdm_record_drop(struct cdm_book *book, struct cdm_record *record)
 	list_del(&record->own);
 	book->nr--;
 	user->nr--;
+	record->user = NULL;
 	cdm_user_put(book, user);
 	kfree_rcu(record, rcu);
 }
@@ -477,22 +478,43 @@ static void cdm_record_fault(struct cdm_book *book, struct cdm_record *record,
 			    (record->whole ? CDM_NR_GROUPS : 1));
 }
 
+static bool cdm_record_is_hinted(const struct cdm_record *record,
+				 unsigned long addr)
+{
+	unsigned int group = READ_ONCE(record->whole) ? 0 : cdm_group_of(addr);
+
+	return test_bit(group, record->hinted);
+}
+
+/*
+ * Most hint faults of a machine are those of other kinds of balancing, and of no concern
+ * here: they do not take the lock of each book. A hint of ours is noted before anybody
+ * can fault on it.
+ */
 void cdm_report_fault(struct mm_struct *mm, unsigned long addr, bool by_cpu)
 {
+	const struct cdm_record_key key = {
+		.mm = mm,
+		.start = ALIGN_DOWN(addr, CDM_RECORD_SIZE),
+	};
 	struct cdm_record *record;
 	struct cdm_book *book;
 	int nid;
 
+	rcu_read_lock();
 	for_each_node_mask(nid, cdm_nodes) {
 		book = cdm_book(nid);
 		if (!book || !READ_ONCE(book->nr))
 			continue;
+		record = rhashtable_lookup(&book->table, &key, cdm_book_params);
+		if (!record || !cdm_record_is_hinted(record, addr))
+			continue;
 		spin_lock(&book->lock);
-		record = cdm_record_find(book, mm, addr);
-		if (record)
+		if (record->user)
 			cdm_record_fault(book, record, addr, by_cpu);
 		spin_unlock(&book->lock);
 	}
+	rcu_read_unlock();
 }
 
 static int __init cdm_book_init(void)
