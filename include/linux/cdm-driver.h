@@ -93,7 +93,8 @@ struct cdm_segment {
  *	that sleeps, and has no tenants, is there. May not sleep.
  * @may_balance: may NUMA balancing move this part of @mm to the device, or if not
  *	@to_device, away from it? Without it, yes. For an owner that wants to have a
- *	range where it is. May sleep; no lock is held.
+ *	range where it is. May sleep; no lock is held. Where it says no to both, CPUs
+ *	are not made to fault either (hints, see cdm_report_accesses())
  *
  * All are optional, and are called with the data of cdm_register_memory(). None
  * is called any more once cdm_unregister_memory() has succeeded.

@@ -66,7 +66,15 @@ static int cdm_report_batch(int nid, struct mm_struct *mm, unsigned long start,
  * that eviction takes something else. With NUMA balancing across the fence
  * (kernel.numa_balancing=4) it is evidence for moving it to the node, or keeping it
  * there. The owner reports what it learns from counters, page faults or samples of
- * its device, and not each access.
+ * its device, and not each access. Where nothing is, nothing is noted.
+ *
+ * Hints: to learn what CPUs use, entries of their page tables for what was reported are
+ * made inaccessible now and then (%PROT_NONE), and no MMU notifier is called. A device
+ * with page tables of its own does not notice. One that walks those of the CPUs (ATS,
+ * SVA) would fault on them: its owner says no in @may_balance of &struct cdm_ops, both
+ * ways, or for all of the node 0 is written to its file balance. Then nothing is made
+ * inaccessible, and nothing moves. A fault that a driver resolves for its device, with
+ * fixup_user_fault() or handle_mm_fault(), takes a hint away, but is no use by a CPU.
  *
  * Context: process context, may sleep. Takes the mmap lock of @mm for reading;
  * the caller must not hold it. Moves nothing itself.

@@ -204,25 +204,42 @@ static bool cdm_device_permits(const struct cdm_case *c, unsigned int group,
 }
 
 /* Page cache comes to a device only if somebody asks for it. */
-static bool cdm_vma_permits(const struct cdm_case *c,
-			    struct vm_area_struct *vma, unsigned long addr)
+static bool cdm_vma_permits(struct vm_area_struct *vma, unsigned long addr,
+			    int nid, int home)
 {
 	return vma_migratable(vma) && !is_vm_hugetlb_page(vma) &&
 	       (vma_is_anonymous(vma) || vma_is_shmem(vma)) &&
-	       cdm_policy_permits(vma, addr, c->turn->book->nid, c->home);
+	       cdm_policy_permits(vma, addr, nid, home);
 }
 
-/* May a group move between RAM and the device, as far as its process goes? */
-static bool cdm_case_permits(const struct cdm_case *c, unsigned long start)
+/*
+ * Set the bits in @barred of those groups of the record at @start that may not move
+ * between RAM of @home and device node @nid, as far as their process goes. A mapping is
+ * asked once, which asks all threads, unless it is shared memory with policies of its
+ * own for parts of it.
+ */
+void cdm_find_barred(struct mm_struct *mm, unsigned long start, int nid, int home,
+		     unsigned long *barred)
 {
-	VMA_ITERATOR(vmi, c->mm, start);
+	unsigned long addr, first, last, end = start + CDM_RECORD_SIZE;
+	VMA_ITERATOR(vmi, mm, start);
 	struct vm_area_struct *vma;
+	bool permits = false, uniform;
 
-	for_each_vma_range(vmi, vma, start + CDM_GROUP_SIZE) {
-		if (!cdm_vma_permits(c, vma, max(start, vma->vm_start)))
-			return false;
+	mmap_assert_locked(mm);
+	bitmap_zero(barred, CDM_NR_GROUPS);
+	for_each_vma_range(vmi, vma, end) {
+		uniform = !vma->vm_ops || !vma->vm_ops->get_policy;
+		first = max(start, vma->vm_start);
+		last = min(end, vma->vm_end);
+		for (addr = first; addr < last;
+		     addr = ALIGN_DOWN(addr, CDM_GROUP_SIZE) + CDM_GROUP_SIZE) {
+			if (addr == first || !uniform)
+				permits = cdm_vma_permits(vma, addr, nid, home);
+			if (!permits)
+				__set_bit(cdm_group_of(addr), barred);
+		}
 	}
-	return true;
 }
 
 static void cdm_case_find_home(struct cdm_case *c)
@@ -246,6 +263,7 @@ static bool cdm_case_survey(struct cdm_case *c)
 	struct cdm_survey survey = { .c = c };
 	int *status = c->turn->scratch.status;
 	struct cdm_book *book = c->turn->book;
+	DECLARE_BITMAP(barred, CDM_NR_GROUPS);
 	struct cdm_record *record;
 	unsigned int group;
 
@@ -256,16 +274,14 @@ static bool cdm_case_survey(struct cdm_case *c)
 	}
 	cdm_walk_locked(c->mm, c->start, CDM_RECORD_SIZE / PAGE_SIZE, status,
 			cdm_visit_survey, &survey);
+	cdm_find_barred(c->mm, c->start, book->nid, c->home, barred);
+	mmap_read_unlock(c->mm);
 	for (group = 0; group < CDM_NR_GROUPS; group++) {
 		cdm_group_see(c->resident, c->strays, group,
 			      status + group * CDM_GROUP_PAGES, CDM_GROUP_PAGES,
 			      book->nid);
-		c->fixed[group] = survey.fixed[group];
-		if (!cdm_case_permits(c, c->start + group * CDM_GROUP_SIZE))
-			c->fixed[group] = CDM_STAY_POLICY;
-	}
-	mmap_read_unlock(c->mm);
-	for (group = 0; group < CDM_NR_GROUPS; group++) {
+		c->fixed[group] = test_bit(group, barred) ? CDM_STAY_POLICY :
+							    survey.fixed[group];
 		if (!cdm_device_permits(c, group, survey.device[group]))
 			c->fixed[group] = CDM_STAY_VETO;
 	}
@@ -585,23 +601,42 @@ static void cdm_case_unnote_hints(struct cdm_case *c)
 	spin_unlock(&book->lock);
 }
 
+/* What the owner lets move in neither direction, nobody has to fault on. */
+static void cdm_case_ask_owner(struct cdm_case *c)
+{
+	unsigned long size = c->whole ? CDM_RECORD_SIZE : CDM_GROUP_SIZE, addr;
+	int nid = c->turn->book->nid;
+	unsigned int group;
+
+	for_each_set_bit(group, c->hint, CDM_NR_GROUPS) {
+		addr = c->start + group * CDM_GROUP_SIZE;
+		if (!cdm_owner_permits(nid, c->mm, addr, size, true) &&
+		    !cdm_owner_permits(nid, c->mm, addr, size, false))
+			__clear_bit(group, c->hint);
+	}
+}
+
 /*
  * Make CPUs fault, so that their use is known as well. Where that is nowhere possible,
  * what is recorded is not what is there.
  */
 static void cdm_case_hint(struct cdm_case *c)
 {
-	unsigned int nr = bitmap_weight(c->hint, CDM_NR_GROUPS), nr_set;
+	unsigned int nr = bitmap_weight(c->hint, CDM_NR_GROUPS), nr_set, nr_left;
 	struct cdm_turn *turn = c->turn;
 
 	if (!nr || !turn->nr_hints)
 		return;
+	cdm_case_find_home(c);
 	cdm_case_note_hints(c);
-	nr_set = cdm_set_hints(c->mm, c->start, c->whole, c->hint);
+	cdm_case_ask_owner(c);
+	nr_set = cdm_set_hints(c->mm, c->start, c->whole, turn->book->nid,
+			       c->home, c->hint);
 	turn->nr_hints -= min(turn->nr_hints, nr_set);
-	if (nr_set < nr)
+	nr_left = bitmap_weight(c->hint, CDM_NR_GROUPS);
+	if (nr_left)
 		cdm_case_unnote_hints(c);
-	if (!nr_set)
+	if (nr_left == nr)
 		cdm_case_survey(c);
 }
 

@@ -225,12 +225,14 @@ static inline unsigned int cdm_record_groups(const struct cdm_record *record)
 
 /* hint.c */
 unsigned int cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
-			   unsigned long *groups);
+			   int nid, int home, unsigned long *groups);
 
 /* view.c */
 void cdm_view_add(struct cdm_book *book);
 
 /* balance.c */
+void cdm_find_barred(struct mm_struct *mm, unsigned long start, int nid, int home,
+		     unsigned long *barred);
 void cdm_balance_work(struct work_struct *work);
 
 #endif /* _MM_CDM_BALANCE_H */

@@ -98,17 +98,25 @@ static bool cdm_hint_group(struct mm_struct *mm, unsigned long start,
 
 /*
  * Make CPUs fault on one page of each of @groups, of the record at @start. Those are
- * left of which none could be. A process that is busy with its mappings is not waited
- * for. Returns of how many one is.
+ * left of which none could be. Where policies let nothing move between device node @nid
+ * and RAM of @home, nobody has to fault: those groups are looked at again when the hints
+ * of the others are. A process that is busy with its mappings is not waited for. Returns
+ * of how many groups a page is hinted.
  */
 unsigned int cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole,
-			   unsigned long *groups)
+			   int nid, int home, unsigned long *groups)
 {
+	DECLARE_BITMAP(barred, CDM_NR_GROUPS);
 	struct vm_area_struct *vma;
 	unsigned int group, nr = 0;
 
 	if (!mmap_read_trylock(mm))
 		return 0;
+	cdm_find_barred(mm, start, nid, home, barred);
+	/* A huge page goes as one. */
+	if (whole && !bitmap_empty(barred, CDM_NR_GROUPS))
+		bitmap_fill(barred, CDM_NR_GROUPS);
+	bitmap_andnot(groups, groups, barred, CDM_NR_GROUPS);
 	inc_tlb_flush_pending(mm);
 	for_each_set_bit(group, groups, CDM_NR_GROUPS) {
 		if (!cdm_hint_group(mm, start + group * CDM_GROUP_SIZE, whole))
@@ -128,8 +136,9 @@ unsigned int cdm_set_hints(struct mm_struct *mm, unsigned long start, bool whole
 /*
  * A CPU faults on a hint of ours, or of NUMA balancing between other nodes. Returns
  * whether that is all there is to it: what is on a device is not moved by a fault,
- * and nothing is while the other kinds of balancing are off. Who is not the process
- * itself faults for the device.
+ * and nothing is while the other kinds of balancing are off. A fault of a CPU gives way to
+ * signals; one that a driver resolves for its device, be it in a thread of the process,
+ * does not.
  */
 bool __cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 		      unsigned long addr)
@@ -139,7 +148,8 @@ bool __cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 
 	if (mode & NUMA_BALANCING_COHERENT) {
 		count_vm_event(CDM_HINT_FAULTS);
-		cdm_report_fault(mm, addr, current->mm == mm);
+		cdm_report_fault(mm, addr,
+				 vmf->flags & FAULT_FLAG_INTERRUPTIBLE);
 	}
 	return cdm_folio(folio) ||
 	       !(mode & (NUMA_BALANCING_NORMAL |

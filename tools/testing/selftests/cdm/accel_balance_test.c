@@ -142,6 +142,51 @@ TEST_F_TIMEOUT(placed, no_update_is_lost, CDM_TIMEOUT)
 	EXPECT_EQ(before + own, *counter);
 }
 
+/* Accesses by CPUs that debugfs tells of a range; -1 if it knows nothing about it. */
+static long long cpu_use(int nid, const char *addr, size_t size)
+{
+	unsigned long long start, device, cpu;
+	long long sum = -1;
+	char path[64], line[256];
+	FILE *file;
+	int pid;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/cdm/node%d", nid);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%d %*s %llx %llu %llu", &pid, &start, &device,
+			   &cpu) != 4 || pid != getpid() || start < va(addr) ||
+		    start >= va(addr) + size)
+			continue;
+		sum = (sum < 0 ? 0 : sum) + cpu;
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+/*
+ * Each queue has to ask for all pages, and comes upon those that are hinted. Threads of
+ * the process resolve that, but no CPU has used the memory.
+ */
+TEST_F_TIMEOUT(placed, faults_of_the_device_are_no_use_by_cpus, CDM_TIMEOUT)
+{
+	long hints = cdm_vmstat("cdm_hint_faults");
+	struct accel other = self->a;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, accel_open(&other, variant->flags));
+		ASSERT_NE(~0ULL, accel_sum(other.dev, self->addr, SIZE));
+		accel_close(&other);
+		if (cdm_vmstat("cdm_hint_faults") > hints + 20)
+			break;
+		usleep(20000);
+	}
+	EXPECT_LT(hints, cdm_vmstat("cdm_hint_faults"));
+	EXPECT_EQ(0, cpu_use(self->a.nid, self->addr, SIZE));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
 TEST_F_TIMEOUT(placed, by_page_faults, CDM_TIMEOUT)
 {
 	struct accel other = self->a;
