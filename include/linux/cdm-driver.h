@@ -17,6 +17,7 @@ struct device;
 struct folio;
 struct mm_struct;
 struct page;
+struct task_struct;
 
 /**
  * enum cdm_register_flags - how cdm_register_memory() brings a range online
@@ -197,6 +198,7 @@ void cdm_migrate_start(struct cdm_migration *migration);
 void cdm_migrate_cancel(struct cdm_migration *migration);
 int cdm_report_accesses(int nid, struct mm_struct *mm, unsigned long start,
 			unsigned long size, unsigned long nr);
+int cdm_follow_policy(struct task_struct *task);
 int cdm_query_range(struct mm_struct *mm, unsigned long start,
 		    unsigned long size, int *nodes);
 

@@ -9,8 +9,10 @@
  */
 #define pr_fmt(fmt) "cdm: " fmt
 
+#include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/cpuset.h>
+#include <linux/export.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/mempolicy.h>
@@ -337,6 +339,48 @@ bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
 	mpol_cond_put(pol);
 	return open;
 }
+
+/**
+ * cdm_follow_policy - have the memory policy of another thread of the process
+ * @task: the thread; the caller holds a reference
+ *
+ * For a thread that a driver has made in a process to resolve the faults of its device,
+ * before each: what set_mempolicy() has changed since applies to these, too. When the
+ * other thread has ended, its last policy stays.
+ *
+ * Context: process context, may sleep. Changes the policy of the caller.
+ * Return: 0, or %-ENOMEM, and the policy is what it was.
+ */
+int cdm_follow_policy(struct task_struct *task)
+{
+	struct mempolicy *pol = NULL, *old;
+	bool same;
+
+	task_lock(task);
+	/* A thread that ends loses its policy after it has got this flag. */
+	same = mpol_equal(task->mempolicy, current->mempolicy) ||
+	       (task->flags & PF_EXITING);
+	if (!same) {
+		pol = task->mempolicy;
+		mpol_get(pol);
+	}
+	task_unlock(task);
+	if (same)
+		return 0;
+
+	old = pol;
+	pol = mpol_dup(old);
+	mpol_put(old);
+	if (IS_ERR(pol))
+		return PTR_ERR(pol);
+	task_lock(current);
+	old = current->mempolicy;
+	current->mempolicy = pol;
+	task_unlock(current);
+	mpol_put(old);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(cdm_follow_policy);
 
 #ifdef CONFIG_CDM_KUNIT_TEST
 #include "tests/policy-kunit.h"

@@ -37,6 +37,7 @@
 struct device;
 struct pci_dev;
 struct seq_file;
+struct task_struct;
 struct vhost_task;
 
 /**
@@ -196,6 +197,7 @@ struct accel_worker {
  * @accel: the device
  * @list: in all of its address spaces
  * @uid: the user who attached
+ * @task: the thread that did; its memory policy is that of faults
  * @asid: its number there
  * @flags: CDM_ACCEL_MIGRATE_*
  * @mm: the address space
@@ -220,6 +222,7 @@ struct accel_space {
 	struct accel *accel;
 	struct list_head list;
 	kuid_t uid;
+	struct task_struct *task;
 	u32 asid;
 	u32 flags;
 	struct mm_struct *mm;

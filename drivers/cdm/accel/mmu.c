@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_context.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/task.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -206,6 +207,7 @@ static void accel_space_free(struct kref *ref)
 	if (space->root)
 		accel_tables_free(space, space->root, ACCEL_LEVELS - 1);
 	mmdrop(space->mm);
+	put_task_struct(space->task);
 	kfree(space);
 	accel_put(accel);
 }
@@ -736,6 +738,7 @@ struct accel_space *accel_space_create(struct accel *accel,
 	INIT_LIST_HEAD(&space->list);
 	space->accel = accel;
 	space->uid = current_uid();
+	space->task = get_task_struct(current);
 	space->mm = mm;
 	space->flags = flags;
 	accel_get(accel);

@@ -53,8 +53,10 @@ static void accel_report_fault(struct accel_space *space,
 static void accel_work_fault(struct accel_space *space,
 			     const struct cdm_accel_fault *fault)
 {
-	int ret = accel_resolve(space, fault->addr, fault->write);
+	int ret;
 
+	ret = cdm_follow_policy(space->task) ?:
+	      accel_resolve(space, fault->addr, fault->write);
 	/* With the answer the job may have the next one. */
 	spin_lock(&space->queue_lock);
 	space->nr_faults--;
@@ -316,7 +318,7 @@ static void accel_end_work(struct work_struct *work)
 
 /*
  * Threads of the caller, who is of the process: they have the memory policy that it
- * has now, and move with the process from cgroup to cgroup. They have a reference,
+ * has at the time of a fault, and move with the process from cgroup to cgroup. They have a reference,
  * and end with the process or after accel_workers_end(). Context: as for fork(), may
  * take the mmap lock. Returns 0 or what fork() would.
  */

@@ -120,8 +120,8 @@ struct cdm_accel_info {
  * @flags: CDM_ACCEL_*, see above; without any, memory stays where it is
  * @asid: out: number of the address space on the device
  *
- * Threads are made that resolve the faults of jobs, with the memory policy of the
- * caller. Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
+ * Threads are made that resolve the faults of jobs, with the memory policy that the
+ * caller has by then. Errors: -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
  * spaces, -EDQUOT too many of the process or, without CAP_SYS_RESOURCE, of the user,
  * -EAGAIN too many threads, -ENOMEM, -EINTR.
  */

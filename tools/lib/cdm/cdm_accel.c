@@ -140,7 +140,8 @@ int cdm_accel_info(struct cdm_accel *dev, struct cdm_accel_info *info)
  * @dev: the queue
  * @flags: CDM_ACCEL_MIGRATE_*; 0: memory stays where it is
  *
- * Jobs that touch memory first do so by the memory policy that the caller has now.
+ * Jobs that touch memory first do so by the memory policy that the caller has then, or
+ * had when it ended.
  *
  * Return: 0, -EBUSY attached already, -EINVAL flags, -ENOSPC too many address
  * spaces, -EDQUOT too many of this process or user, -EAGAIN too many threads,

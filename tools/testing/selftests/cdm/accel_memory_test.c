@@ -488,6 +488,35 @@ TEST_F_TIMEOUT(mem, task_policy, CDM_TIMEOUT)
 	EXPECT_EQ(0, cdm_wait(&child));
 }
 
+static int bound_later_fn(struct cdm_child *me, void *arg)
+{
+	const struct accel *a = arg;
+	struct accel own = { .pci = a->pci };
+	char *addr = cdm_map(3 * SIZE);
+	int nid = a->nid;
+
+	if (accel_open(&own, 0) || accel_fill(own.dev, addr, 7, PAGE))
+		return 1;
+	if (cdm_pages_on(addr, SIZE, nid) || cdm_bind_task(nid) ||
+	    accel_fill(own.dev, addr + SIZE, 7, SIZE))
+		return 2;
+	if (cdm_pages_on(addr + SIZE, SIZE, nid) != PAGES)
+		return 3;
+	if (cdm_task_policy(MPOL_DEFAULT, 0) ||
+	    accel_fill(own.dev, addr + 2 * SIZE, 7, SIZE))
+		return 4;
+	return cdm_pages_on(addr + 2 * SIZE, SIZE, nid) ? 5 : 0;
+}
+
+/* What set_mempolicy() says after the queue has been attached. */
+TEST_F_TIMEOUT(mem, task_policy_set_later, CDM_TIMEOUT)
+{
+	struct cdm_child child;
+
+	ASSERT_EQ(0, cdm_start(&child, bound_later_fn, &self->a));
+	EXPECT_EQ(0, cdm_wait(&child));
+}
+
 #define GROUP	"cdm_accel"
 
 static int confined_fn(struct cdm_child *me, void *arg)
