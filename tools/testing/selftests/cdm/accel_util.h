@@ -354,6 +354,18 @@ static inline __u64 page_of(__u64 addr)
 	return addr & ~(PAGE - 1);
 }
 
+/* The physical address of a page, or 0. */
+static inline __u64 accel_pa(const char *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	__u64 entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), va(addr) / PAGE * 8) != 8)
+		entry = 0;
+	close(fd);
+	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) * PAGE : 0;
+}
+
 /* A userfaultfd for @mode of the range, or -1 */
 static inline int accel_uffd(char *addr, size_t size, __u64 mode)
 {

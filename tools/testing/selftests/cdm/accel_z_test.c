@@ -62,18 +62,6 @@ static bool is_lost(const char *addr)
 	return false;
 }
 
-/* The physical address of a page, or 0. */
-static __u64 pa_of(const char *addr)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-	__u64 entry = 0;
-
-	if (pread(fd, &entry, sizeof(entry), va(addr) / PAGE * 8) != 8)
-		entry = 0;
-	close(fd);
-	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) * PAGE : 0;
-}
-
 static char *map_on_device(struct accel *own, bool shared)
 {
 	char *addr = shared ? cdm_map_shared(SIZE) : cdm_map(SIZE);
@@ -132,7 +120,7 @@ static int page_user_fn(struct cdm_child *me, void *arg)
 	addr = map_on_device(&own, false);
 	if (!addr)
 		return 2;
-	cdm_say(me, pa_of(addr + BAD));
+	cdm_say(me, accel_pa(addr + BAD));
 	cdm_hear(me);
 	if (RUN(own.dev, &done, SUM, va(addr), SIZE) != -EHWPOISON)
 		return 3;
