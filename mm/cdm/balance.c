@@ -221,8 +221,8 @@ static bool cdm_vma_permits(struct vm_area_struct *vma, unsigned long addr,
 void cdm_find_barred(struct mm_struct *mm, unsigned long start, int nid, int home,
 		     unsigned long *barred)
 {
-	unsigned long addr, first, last, end = start + CDM_RECORD_SIZE;
 	VMA_ITERATOR(vmi, mm, start);
+	unsigned long addr, first, last, end = start + CDM_RECORD_SIZE;
 	struct vm_area_struct *vma;
 	bool permits = false, uniform;
 

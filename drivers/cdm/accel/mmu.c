@@ -410,8 +410,8 @@ static bool accel_vma_permits(struct vm_area_struct *vma, bool write)
 static void accel_window_narrow(struct mm_struct *mm, unsigned long start,
 				unsigned long *pfns)
 {
-	unsigned long end = start + ACCEL_WINDOW, addr, last, keep;
 	VMA_ITERATOR(vmi, mm, start);
+	unsigned long end = start + ACCEL_WINDOW, addr, last, keep;
 	struct vm_area_struct *vma;
 
 	mmap_assert_locked(mm);

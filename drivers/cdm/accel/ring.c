@@ -482,13 +482,13 @@ static void accel_check_errors(struct accel *accel)
 static void accel_take_answers_and_errors(struct accel *accel)
 {
 	struct cdm_accel_bar *bar = accel->bar;
+	unsigned int left = CDM_ACCEL_DONE_ENTRIES;
 	struct cdm_accel_done done;
-	unsigned int i;
 
 	mutex_lock(&accel->drain_lock);
-	for (i = 0; i < CDM_ACCEL_DONE_ENTRIES &&
-		    accel_take(accel, &accel->done_ring, bar->done,
-			       CDM_ACCEL_DONE_ENTRIES, &done, sizeof(done)); i++) {
+	while (left-- && accel_take(accel, &accel->done_ring, bar->done,
+				    CDM_ACCEL_DONE_ENTRIES, &done,
+				    sizeof(done))) {
 		if (!accel_is_status(done.status)) {
 			accel_ignore(accel, "a status that is none");
 			done.status = -EIO;
@@ -572,19 +572,18 @@ static bool accel_take_note(struct accel *accel, struct cdm_accel_note *note,
  */
 void accel_drain(struct accel *accel)
 {
+	unsigned int left = CDM_ACCEL_FAULT_ENTRIES;
 	struct cdm_accel_fault fault;
 	struct cdm_accel_note note;
 	struct accel_space *space;
-	unsigned int i;
 
 	accel_take_answers_and_errors(accel);
-	for (i = 0; i < CDM_ACCEL_FAULT_ENTRIES &&
-		    accel_take_fault(accel, &fault, &space); i++) {
+	while (left-- && accel_take_fault(accel, &fault, &space)) {
 		accel_fault(accel, space, &fault);
 		/* The device may wait for room before it takes a command. */
 		accel_take_answers_and_errors(accel);
 	}
-	for (i = 0; i < CDM_ACCEL_NOTE_ENTRIES &&
-		    accel_take_note(accel, &note, &space); i++)
+	left = CDM_ACCEL_NOTE_ENTRIES;
+	while (left-- && accel_take_note(accel, &note, &space))
 		accel_note(accel, space, &note);
 }

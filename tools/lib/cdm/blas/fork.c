@@ -52,7 +52,7 @@ int open(const char *path, int flags, ...)
 
 	(void)path;
 	(void)flags;
-	expect(nr_forks || !shared, "a queue is to be seen before it is open");
+	expect(nr_forks || !shared, "a queue is to be seen too early");
 	nr_forks++;
 	pid = fork();
 	if (!pid)
