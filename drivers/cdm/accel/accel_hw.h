@@ -105,6 +105,32 @@ enum cdm_accel_inject {
 	CDM_ACCEL_INJECT_HOLD_INVALS	= 5,
 	/* The tail of the invalidation ring is beyond its head, once. */
 	CDM_ACCEL_INJECT_BAD_TAIL	= 6,
+	/*
+	 * 1: invalidations are answered, and translations used on, until 0 or a
+	 * reset. Strays are counted meanwhile, but not reported.
+	 */
+	CDM_ACCEL_INJECT_DEAF		= 7,
+	/*
+	 * Until 0 or a reset: no translation is evicted, each is used until the device
+	 * is told to forget that very page.
+	 */
+	CDM_ACCEL_INJECT_KEEP		= 8,
+	/* Report a stray that there was not, for those who watch for reports. */
+	CDM_ACCEL_INJECT_STRAY		= 9,
+	/*
+	 * The device behaves as badly as hardware may, with numbers that are random but
+	 * repeat themselves with the same seed, until 0 or a reset. LATE: answers come
+	 * late and not in order, also those to invalidations. ANSWERS: jobs get none, or
+	 * any status, and others come that were not asked for. EVENTS: faults and
+	 * notifications of nothing, or once more. SCRIBBLE: anything is written to
+	 * entries and indices of its rings and to its registers.
+	 */
+	CDM_ACCEL_INJECT_LATE		= 10,
+	CDM_ACCEL_INJECT_ANSWERS	= 11,
+	CDM_ACCEL_INJECT_EVENTS		= 12,
+	CDM_ACCEL_INJECT_SCRIBBLE	= 13,
+	/* Nothing is accessed or answered any more, not even the next reset. */
+	CDM_ACCEL_INJECT_DEAD		= 14,
 	/* pa: CDM_ACCEL_ERROR_PAGE is reported of it, whosever it is. */
 	CDM_ACCEL_INJECT_PAGE_ERROR	= 16,
 	/* So many jobs end without a completion. */
@@ -222,14 +248,17 @@ struct cdm_accel_regs {
 	 * injected faults and asids. Not possible when the link is down.
 	 */
 	__u32 reset;
-	__u32 reserved;
-	/* Counters of the device, for benchmarks. */
+	/* Written by the device, with @magic: it wants @pgds. */
+	__u32 checks;
+	/* Counters of the device, for benchmarks and tests. */
 	__u64 nr_jobs;
 	__u64 nr_slices;	/* jobs that were interrupted for others: nr_slices - nr_jobs */
 	__u64 nr_faults;
 	__u64 nr_tlb_misses;
 	__u64 nr_invals;
 	__u64 nr_copied;	/* bytes, by the copy engine */
+	__u64 nr_checks;	/* translations compared with the CPUs' page tables, */
+	__u64 nr_strays;	/* and those that were not there */
 };
 
 struct cdm_accel_bar {
@@ -249,6 +278,13 @@ struct cdm_accel_bar {
 	struct cdm_accel_done done[CDM_ACCEL_DONE_ENTRIES];
 	struct cdm_accel_fault fault[CDM_ACCEL_FAULT_ENTRIES];
 	struct cdm_accel_note note[CDM_ACCEL_NOTE_ENTRIES];
+	/*
+	 * What no hardware would ask for: the root of the CPUs' page table for each
+	 * address space, if those are of x86-64, and in bits 0-11 how many levels it
+	 * has. With it the model checks that it accesses nothing that the process
+	 * does not map at that moment. Written by the driver before @roots.
+	 */
+	__u64 pgds[CDM_ACCEL_MAX_ASIDS];
 };
 
 #endif /* _CDM_ACCEL_HW_H */

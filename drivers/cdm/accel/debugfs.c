@@ -5,8 +5,10 @@
  *
  *   stats	lines "name value"
  *   inject	write "hang", "lost_irq N", "bad_page PA", "link_down", "hold_invals
- *		0|1", "bad_tail", "page_error PA", "lost_done N", "status N", "fault VA
- *		ASID" or "note VA ASID SHIFT COUNT"
+ *		0|1", "bad_tail", "deaf 0|1", "keep 0|1", "stray", "late SEED", "answers
+ *		SEED", "events SEED", "scribble SEED", "dead", "page_error PA", "lost_done
+ *		N", "status N", "fault VA ASID" or "note VA ASID SHIFT COUNT"; 0 as
+ *		SEED ends that
  *   recall	write a number of pages, which are recalled and freed again
  *   reserve	write a number of pages to keep from tenants
  *   suspend	write 1 or 0: the device is suspended or resumed, as it is with the
@@ -42,6 +44,8 @@ static int accel_stats_show(struct seq_file *m, void *unused)
 		   READ_ONCE(accel->bar->inval_ring.head) -
 		   READ_ONCE(accel->bar->inval_ring.tail));
 	seq_printf(m, "copied %llu\n", READ_ONCE(regs->nr_copied));
+	seq_printf(m, "checks %llu\n", READ_ONCE(regs->nr_checks));
+	seq_printf(m, "strays %llu\n", READ_ONCE(regs->nr_strays));
 	seq_printf(m, "moved %lu\n", atomic_long_read(&accel->nr_moved));
 	seq_printf(m, "reported %lu\n",
 		   atomic_long_read(&accel->nr_reported));
@@ -63,6 +67,14 @@ static const struct {
 	{ "link_down", CDM_ACCEL_INJECT_LINK_DOWN },
 	{ "hold_invals", CDM_ACCEL_INJECT_HOLD_INVALS },
 	{ "bad_tail", CDM_ACCEL_INJECT_BAD_TAIL },
+	{ "deaf", CDM_ACCEL_INJECT_DEAF },
+	{ "keep", CDM_ACCEL_INJECT_KEEP },
+	{ "stray", CDM_ACCEL_INJECT_STRAY },
+	{ "late", CDM_ACCEL_INJECT_LATE },
+	{ "answers", CDM_ACCEL_INJECT_ANSWERS },
+	{ "events", CDM_ACCEL_INJECT_EVENTS },
+	{ "scribble", CDM_ACCEL_INJECT_SCRIBBLE },
+	{ "dead", CDM_ACCEL_INJECT_DEAD },
 	{ "page_error", CDM_ACCEL_INJECT_PAGE_ERROR },
 	{ "lost_done", CDM_ACCEL_INJECT_LOST_DONE },
 	{ "status", CDM_ACCEL_INJECT_STATUS },

@@ -618,8 +618,20 @@ static void accel_space_count(struct accel_space *space)
 	accel_call_wait(space->accel, &cmd, NULL);
 }
 
+/* A device that checks itself looks at the page table of the process's CPUs, too. */
+static void accel_space_show_pgd(struct accel_space *space)
+{
+	struct accel *accel = space->accel;
+	u64 levels = mm_p4d_folded(space->mm) ? 4 : 5;
+
+	if (accel->regs.checks)
+		WRITE_ONCE(accel->bar->pgds[space->asid],
+			   virt_to_phys(space->mm->pgd) | levels);
+}
+
 static void accel_space_show(struct accel_space *space)
 {
+	accel_space_show_pgd(space);
 	mutex_lock(&space->lock);
 	if (!space->dead)
 		accel_set_root(space->accel, space->asid,

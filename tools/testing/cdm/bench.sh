@@ -76,7 +76,7 @@ VARIANT=bench KERNEL_ARGS=nr_cpus=1 timed wall-hmm 3
 python3 "$TOOLS/bench/wall.py" "$OUT"/wall "$OUT"/wall-hmm >"$OUT/wall.csv"
 export TOPOLOGY=single
 said recall "recall \$CDM_DEVICE_NODES $accel"
-CDM_DRIVER=cdm_accel said jobs "jobs $accel"
+CDM_DRIVER=cdm_accel STRAYS=0 said jobs "jobs $accel"
 "$TOOLS/bench-place.sh"
 about >"$OUT/about.csv"
 python3 "$TOOLS/bench/performance.py" "$OUT" text | tee "$OUT/targets.txt"

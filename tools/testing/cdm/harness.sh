@@ -40,6 +40,12 @@ repeatable() {
 		sealed 2 >"$out.2" && ! cmp -s "$out" "$out.2"
 }
 
+# strays: an accelerator that accesses what it may not, and a command that succeeds
+strays() {
+	TOPOLOGY=single CDM_DRIVER=cdm_accel expect 96 \
+		vm 'tee /sys/kernel/debug/cdm_accel/*/inject <<<stray'
+}
+
 guest_limit() {
 	local out
 	out=$(LIMIT=5 ROOT=image ACCEL=icount SHIFT=2 expect 124 vm 'sleep 1000' 2>&1) &&
@@ -118,6 +124,7 @@ check "harness: panic" expect 98 vm 'echo c >/proc/sysrq-trigger'
 check "harness: reset" expect 98 vm 'echo b >/proc/sysrq-trigger'
 TIMEOUT=10 check "harness: timeout" expect 124 vm 'sleep 60'
 check "harness: limit of the guest's own time" guest_limit
+check "harness: access of a device that strays" strays
 check "harness: a sealed machine repeats itself" repeatable
 
 begin='echo TAP version 13; echo 1..2; echo ok 1 one'

@@ -78,6 +78,7 @@ machine() {
 	during=${during:+" # during $during"}
 	case $status in
 	0) ;;
+	96) result "not ok $PREFIX$PROGRAM: a device accessed what it may not, see the console" ;;
 	97) result "not ok $PREFIX$PROGRAM: device nodes did not come up" ;;
 	98) result "not ok $PREFIX$PROGRAM: the machine died$during" ;;
 	99) result "not ok $PREFIX$PROGRAM: kernel splat$during" ;;

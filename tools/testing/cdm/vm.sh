@@ -10,14 +10,14 @@
 # KERNEL_ARGS and QEMU_ARGS (more arguments), SHRINK (by what the memory of each node
 # is divided), KUNIT (1: unit tests run at boot, 0: they do not), CDM_DRIVER
 # (cdm_test, or cdm_accel: the owner of the device memory is an accelerator, a
-# process here), and what a test of that name reads: CDM_STRESS_SECONDS. SEED is there
-# as CDM_SEED.
+# process here), STRAYS (0: it does not check what it accesses), and what a test of
+# that name reads: CDM_STRESS_SECONDS. SEED is there as CDM_SEED.
 # With ACCEL=icount and ROOT=image the machine is sealed: nothing in it depends on what
 # the host does beside or how fast it is. One SEED gives one run, to the byte, where
 # QEMU may have a real-time priority; without, times differ by milliseconds at times.
 # The guest has an empty disk of its own, $CDM_DISK, and one for swap, $CDM_SWAP.
-# Exit status: that of the command; 97 device nodes did not come up, 98 the
-# machine died, 99 kernel splat, 124 timeout.
+# Exit status: that of the command; 96 an accelerator accessed what it may not, 97
+# device nodes did not come up, 98 the machine died, 99 kernel splat, 124 timeout.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -184,7 +184,8 @@ share_memory() {
 
 # An accelerator for each device node, one process each; and how QEMU finds them.
 start_accelerators() {
-	local n pa size offset maps=()
+	local n pa size offset maps=() strays=(--strays "$RUN/strays")
+	[[ ${STRAYS:-1} != 0 ]] || strays=()
 	for n in "${!kind[@]}"; do
 		while read -r pa size offset; do
 			maps+=(--map "$pa:$((size << 20)):${memory[n]}:$offset")
@@ -193,7 +194,8 @@ start_accelerators() {
 	for n in $(nodes device); do
 		read -r pa size _ < <(stretches "$n")
 		"$BUILD/accelerator/cdm-accel" --socket "$RUN/socket$n" \
-			--mem "$pa:$((size << 20))" "${maps[@]}" </dev/null >>"$CONSOLE" 2>&1 &
+			--mem "$pa:$((size << 20))" "${maps[@]}" "${strays[@]}" \
+			</dev/null >>"$CONSOLE" 2>&1 &
 		ACCELERATORS+="-chardev socket,path=$RUN/socket$n,id=accel$n "
 		ACCELERATORS+="-device ivshmem-doorbell,vectors=4,chardev=accel$n "
 	done
@@ -201,6 +203,17 @@ start_accelerators() {
 		timeout 60 sh -c "until [ -S $RUN/socket$n ]; do sleep 0.05; done" ||
 			die "the accelerator did not start, see ${CONSOLE#"$TOP"/}"
 	done
+}
+
+# strayed STATUS: where the command did well and an accelerator did not
+strayed() {
+	[[ -s $RUN/strays ]] || return "$1"
+	{
+		echo "cdm: an accelerator accessed what it may not, console in ${CONSOLE#"$TOP"/}:"
+		sed 's/^/  /' "$RUN/strays"
+	} >&2
+	(($1 == 0)) || return "$1"
+	return 96
 }
 
 # An emulated CPU may be slow without being stuck. With a clock that counts
@@ -338,8 +351,10 @@ qemu=("${prefix[@]}" qemu-system-x86_64 -machine q35,hmat=on,nvdimm=on,max-ram-b
 	$(disks) $ACCELERATORS ${QEMU_ARGS:-})
 
 if [[ -n $COMMAND ]]; then
+	status=0
 	python3 "$TOOLS/relay.py" "$TIMEOUT" "$CONSOLE" "${qemu[@]}" \
-		-chardev stdio,id=report,signal=off
+		-chardev stdio,id=report,signal=off || status=$?
+	strayed "$status"
 else
 	echo "cdm: $ACCEL, flavour $FLAVOUR, topology $TOPOLOGY; leave with exit" >&2
 	"${qemu[@]}" -device virtconsole,nr=0,chardev=tty \

@@ -3,13 +3,15 @@
  * Inside the reference accelerator.
  *
  * Threads: main (socket, commands, reset), one per unit (jobs), and one each for
- * invalidations, for the copy engine and for what does not fit in a ring yet.
+ * invalidations, for the copy engine, for what does not fit in a ring yet and for
+ * misdeeds.
  *
  * Locks, outer before inner:
  *
  *   sched_lock > ring_lock
  *   inval_lock > unit->access > counters_lock > ring_lock
  *   copy_lock
+ *   sched_lock, inval_lock > bad_lock > ring_lock
  *
  * What the VM can write (the BAR, its memory) is never trusted: indices have
  * private copies here, entries are copied before they are looked at.
@@ -32,6 +34,7 @@
 #define ACCEL_MAX_UNITS	64
 #define ACCEL_VECTORS	4
 #define ACCEL_TLB	512
+#define ACCEL_KEPT	4096
 #define ACCEL_MAX_JOBS	65536	/* more than these are refused, -ENOSPC */
 #define ACCEL_MAX_LATE	1024	/* completions that wait before commands do */
 
@@ -125,13 +128,20 @@ struct accel_tlb {
 struct accel_unit {
 	pthread_t thread;
 	/*
-	 * Protects @tlb and makes accesses of jobs atomic for invalidations: held
+	 * Protects @tlb and @kept, and makes accesses of jobs atomic for invalidations: held
 	 * from before a translation until after its last use. Take it with
 	 * accel_lock_unit() elsewhere, since the unit itself hardly lets go of it.
 	 */
 	pthread_mutex_t access;
 	int wanted;			/* threads that wait for @access, atomic */
 	struct accel_tlb tlb[ACCEL_TLB];
+	struct accel_kept *kept[ACCEL_KEPT];	/* by page, under @access */
+};
+
+/* A translation that had to make room in the TLB, but may not be evicted. */
+struct accel_kept {
+	struct accel_kept *next;
+	struct accel_tlb tlb;
 };
 
 /* A part of a page that a job is about to use. */
@@ -154,6 +164,8 @@ struct accel {
 	int nr_units;
 	__u64 slice;			/* ns */
 	__u64 mem_start, mem_size;
+	bool checks;			/* accesses, see check.c */
+	bool dead;			/* as @link_down */
 	bool link_down;			/* main; others under inval_lock */
 	struct accel_unit units[ACCEL_MAX_UNITS];
 };
@@ -168,6 +180,7 @@ void accel_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg);
 __u64 accel_now(void);
 
 /* ivshmem.c */
+void accel_fill_regs(void);
 void accel_prepare(void);
 int accel_listen(const char *path);
 void accel_accept(int sock);
@@ -182,6 +195,7 @@ bool accel_poisoned(__u64 pa);
 __u64 accel_find_poison(__u64 pa, __u64 size);
 void accel_clear_poison(void);
 void accel_wipe_memory(void);
+__u64 accel_foreign_page(__u64 n);
 
 /* mmu.c */
 bool accel_access(struct accel_unit *unit, struct accel_job *job,
@@ -192,6 +206,14 @@ void accel_resume_invals(void);
 void accel_start_invals(void);
 void accel_hold_invals(bool hold);
 void accel_lie_about_invals(void);
+void accel_ignore_invals(bool ignore);
+void accel_keep_translations(bool keep);
+
+/* check.c */
+void accel_check_to(const char *path);
+bool accel_check(const struct accel_tlb *e, const char *what);
+void accel_expect_strays(bool expected);
+void accel_stray(void);
 
 /* rings.c */
 void accel_start_rings(void);
@@ -201,7 +223,8 @@ void accel_raise(int irq);
 void accel_lose_irqs(__u32 nr);
 void accel_error(__u32 bits);
 void accel_page_error(__u64 pa);
-void accel_complete(const struct cdm_accel_done *done);
+void accel_complete(const struct cdm_accel_done *done, bool job);
+void accel_complete_now(const struct cdm_accel_done *done);
 void accel_answer(__u32 id, int status);
 bool accel_push_fault(const struct cdm_accel_fault *fault);
 bool accel_push_note(const struct cdm_accel_note *note);
@@ -246,6 +269,22 @@ void accel_stop_copies(void);
 void accel_count(__u32 asid, __u64 va, __u64 size);
 void accel_set_counters(__u32 asid, __u64 small, __u64 large);
 void accel_clear_counters(void);
+
+/* adversary.c */
+enum accel_misdeed {
+	ACCEL_LATE,
+	ACCEL_ANSWERS,
+	ACCEL_EVENTS,
+	ACCEL_SCRIBBLE,
+};
+
+bool accel_is_bad(enum accel_misdeed misdeed);
+void accel_misbehave(enum accel_misdeed misdeed, __u64 seed);
+void accel_behave(void);
+void accel_dawdle(void);
+bool accel_answer_badly(const struct cdm_accel_done *done, bool job);
+void accel_remember_fault(const struct cdm_accel_fault *fault);
+void accel_start_adversary(void);
 
 /* command.c */
 bool accel_commands(void);

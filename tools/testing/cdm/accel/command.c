@@ -10,6 +10,8 @@
 
 static struct accel_in cmd_in;
 static bool hang_next;
+static __u32 last_reset;		/* that was carried out or passed over */
+static bool passed_over;		/* one, by a device that is dead */
 
 static void reset_regs(void)
 {
@@ -17,6 +19,7 @@ static void reset_regs(void)
 
 	__atomic_store_n(&regs->error_pa, 0, __ATOMIC_RELAXED);
 	accel_put(&regs->error, 0);
+	accel_fill_regs();
 }
 
 /* Jobs and copies first: nothing else goes on by itself. */
@@ -25,10 +28,15 @@ static void reset(__u32 nr)
 	accel_stop_jobs();
 	accel_stop_copies();
 	accel_stop_invals();
+	accel_behave();
 	accel_drop_late();
 	accel_reset_rings();
+	accel.dead = false;
+	passed_over = false;
 	accel_resume_invals();
+	accel_keep_translations(false);
 	accel_flush_tlbs();
+	accel_expect_strays(false);
 	accel_clear_counters();
 	accel_clear_poison();
 	accel_lose_irqs(0);
@@ -43,8 +51,30 @@ static void check_reset(void)
 {
 	__u32 nr = accel_get(&accel.bar->regs.reset);
 
-	if (nr != accel_get(&accel.bar->regs.reset_done))
+	if (nr == last_reset)
+		return;
+	last_reset = nr;
+	if (accel.dead && !passed_over)
+		passed_over = true;
+	else
 		reset(nr);
+}
+
+/* Jobs and copies have ended without a word; what was not answered never is. */
+static void stop_all(void)
+{
+	accel_stop_jobs();
+	accel_stop_copies();
+	accel_stop_invals();
+	accel_behave();
+	accel_drop_late();
+}
+
+static void die(void)
+{
+	stop_all();
+	accel.dead = true;
+	accel_resume_invals();
 }
 
 /*
@@ -55,10 +85,7 @@ static void link_down(void)
 {
 	struct cdm_accel_regs *regs = &accel.bar->regs;
 
-	accel_stop_jobs();
-	accel_stop_copies();
-	accel_stop_invals();
-	accel_drop_late();
+	stop_all();
 	accel.link_down = true;
 	accel_resume_invals();
 	memset(&regs->version, 0xff, sizeof(*regs) - offsetof(struct cdm_accel_regs, version));
@@ -92,6 +119,19 @@ static void inject_bad_page(const struct cdm_accel_cmd *cmd)
 	if (ok)
 		accel_flush_tlbs();
 	accel_answer(cmd->id, ok ? 0 : -EINVAL);
+}
+
+/* This is answered, first or last. */
+static void misbehave(const struct cdm_accel_cmd *cmd, enum accel_misdeed misdeed)
+{
+	struct cdm_accel_done done = { .id = cmd->id };
+	__u64 seed = cmd->args[1];
+
+	if (!seed)
+		accel_misbehave(misdeed, 0);
+	accel_complete_now(&done);
+	if (seed)
+		accel_misbehave(misdeed, seed);
 }
 
 /* The interrupt of the answer itself is not among those that get lost. */
@@ -132,6 +172,33 @@ static void inject(const struct cdm_accel_cmd *cmd)
 	case CDM_ACCEL_INJECT_HOLD_INVALS:
 		accel_hold_invals(cmd->args[1]);
 		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_DEAF:
+		accel_ignore_invals(cmd->args[1]);
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_STRAY:
+		accel_stray();
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_KEEP:
+		accel_keep_translations(cmd->args[1]);
+		accel_answer(cmd->id, 0);
+		break;
+	case CDM_ACCEL_INJECT_LATE:
+		misbehave(cmd, ACCEL_LATE);
+		break;
+	case CDM_ACCEL_INJECT_ANSWERS:
+		misbehave(cmd, ACCEL_ANSWERS);
+		break;
+	case CDM_ACCEL_INJECT_EVENTS:
+		misbehave(cmd, ACCEL_EVENTS);
+		break;
+	case CDM_ACCEL_INJECT_SCRIBBLE:
+		misbehave(cmd, ACCEL_SCRIBBLE);
+		break;
+	case CDM_ACCEL_INJECT_DEAD:
+		die();
 		break;
 	default:
 		accel_answer(cmd->id, -EINVAL);
@@ -207,6 +274,8 @@ bool accel_commands(void)
 
 	while (!accel.link_down) {
 		check_reset();
+		if (accel.dead)
+			return false;
 		if (accel_nr_late() > ACCEL_MAX_LATE)
 			return true;
 		if (!next_command(&cmd))

@@ -81,7 +81,7 @@ static void copy(const struct cdm_accel_cmd *cmd)
 	for (__u64 i = 0; i < cmd->args[1] && !done.status; i++)
 		done.status = copy_entry(cmd, i, &done);
 	if (!accel_get(&aborted))
-		accel_complete(&done);
+		accel_complete(&done, false);
 }
 
 static struct accel_copy *next_copy(void)

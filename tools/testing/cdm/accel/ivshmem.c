@@ -86,7 +86,8 @@ static void make_events(int *fds)
 	}
 }
 
-static void fill_regs(void)
+/* The magic comes last. */
+void accel_fill_regs(void)
 {
 	struct cdm_accel_regs *regs = &accel.bar->regs;
 
@@ -95,6 +96,7 @@ static void fill_regs(void)
 	regs->mem_size = accel.mem_size;
 	regs->nr_units = accel.nr_units;
 	regs->bell_peer = OUR_ID;
+	regs->checks = accel.checks;
 	accel_put(&regs->magic, CDM_ACCEL_MAGIC);
 }
 
@@ -114,7 +116,7 @@ void accel_prepare(void)
 {
 	make_events(accel.bells);
 	make_events(accel.irqs);
-	fill_regs();
+	accel_fill_regs();
 }
 
 void accel_accept(int sock)

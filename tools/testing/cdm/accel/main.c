@@ -3,11 +3,12 @@
  * The reference accelerator: a process that shares the memory of a VM.
  *
  *   cdm-accel --socket PATH --mem PA:SIZE --map PA:SIZE:FILE:OFFSET...
- *             [--units N] [--slice-us N]
+ *             [--units N] [--slice-us N] [--strays FILE]
  *
  * It waits at PATH for QEMU (-device ivshmem-doorbell) and ends with it.
  * Every --map is a piece of the VM's physical memory; one of them holds --mem,
- * the memory of the device.
+ * the memory of the device. With --strays each access is checked, and what is wrong
+ * is added to FILE.
  */
 #define _GNU_SOURCE
 #include <assert.h>
@@ -124,6 +125,7 @@ static const char *parse_options(int argc, char **argv)
 		{ "map", required_argument, NULL, 'p' },
 		{ "units", required_argument, NULL, 'u' },
 		{ "slice-us", required_argument, NULL, 't' },
+		{ "strays", required_argument, NULL, 'c' },
 		{ }
 	};
 	const char *path = NULL, *rest;
@@ -140,6 +142,8 @@ static const char *parse_options(int argc, char **argv)
 			accel.nr_units = parse_count(optarg, ACCEL_MAX_UNITS, "--units");
 		else if (c == 't')
 			accel.slice = parse_count(optarg, 10000000, "--slice-us") * 1000;
+		else if (c == 'c')
+			accel_check_to(optarg);
 		else
 			exit(1);
 	}
@@ -180,6 +184,7 @@ static void start_device(void)
 	accel_start_rings();
 	accel_start_invals();
 	accel_start_copies();
+	accel_start_adversary();
 	accel_start_units();
 }
 

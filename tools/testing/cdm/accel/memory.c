@@ -151,6 +151,15 @@ void accel_clear_poison(void)
 	__atomic_store_n(&nr_poisoned, 0, __ATOMIC_RELAXED);
 }
 
+/* A page of the VM's that is not the device's, or one that is none. */
+__u64 accel_foreign_page(__u64 n)
+{
+	const struct accel_map *map = &maps[n % nr_maps];
+	__u64 pa = map->pa + n % (map->size / ACCEL_PAGE) * ACCEL_PAGE;
+
+	return is_own(pa) ? ~pa : pa;
+}
+
 void accel_wipe_memory(void)
 {
 	memset(accel_pa(accel.mem_start, accel.mem_size), 0xdb, accel.mem_size);

@@ -20,7 +20,8 @@
  */
 static pthread_mutex_t inval_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct accel_in inval_in;	/* under inval_lock */
-static bool held;			/* under inval_lock: an injected fault */
+static bool held, deaf;			/* under inval_lock: injected faults */
+static bool keeps;			/* under all units' @access: as well */
 
 /*
  * The entry for @va, 0 if there is none. *@error: tables or memory lie where the
@@ -84,15 +85,71 @@ static bool fill_tlb(struct accel_tlb *e, struct accel_job *job, __u64 va, bool 
 	return true;
 }
 
-/* An entry without WRITE does not say that there is none by now: walk again. */
+static struct accel_kept **bucket(struct accel_unit *unit, __u32 asid, __u64 vpn)
+{
+	return &unit->kept[(vpn ^ asid * 67) % ACCEL_KEPT];
+}
+
+static void keep(struct accel_unit *unit, const struct accel_tlb *e)
+{
+	struct accel_kept **head = bucket(unit, e->asid, e->vpn);
+	struct accel_kept *kept = accel_alloc(sizeof(*kept));
+
+	kept->tlb = *e;
+	kept->next = *head;
+	*head = kept;
+}
+
+static bool is_for(const struct accel_tlb *e, __u32 asid, __u64 vpn)
+{
+	return e->valid && e->vpn == vpn && e->asid == asid;
+}
+
+/* Move a translation that was kept back to the TLB, if there is one. */
+static void take_kept(struct accel_unit *unit, __u32 asid, __u64 vpn, struct accel_tlb *e)
+{
+	for (struct accel_kept **p = bucket(unit, asid, vpn); *p; p = &(*p)->next) {
+		struct accel_kept *kept = *p;
+
+		if (!is_for(&kept->tlb, asid, vpn))
+			continue;
+		*e = kept->tlb;
+		*p = kept->next;
+		free(kept);
+		return;
+	}
+}
+
+/* The entry for a page, which may be invalid. */
+static struct accel_tlb *look_up(struct accel_unit *unit, __u32 asid, __u64 vpn)
+{
+	struct accel_tlb *e = &unit->tlb[(vpn ^ asid * 67) % ACCEL_TLB];
+
+	if (is_for(e, asid, vpn))
+		return e;
+	if (e->valid && keeps)
+		keep(unit, e);
+	e->valid = false;
+	take_kept(unit, asid, vpn, e);
+	return e;
+}
+
+/*
+ * An entry without WRITE does not say that there is none by now: walk again. No access is
+ * made by a translation that is none of the process's any more.
+ */
 static void *translate(struct accel_unit *unit, struct accel_job *job, __u64 va, bool write)
 {
-	__u64 vpn = va / ACCEL_PAGE;
-	struct accel_tlb *e = &unit->tlb[(vpn ^ job->cmd.asid * 67) % ACCEL_TLB];
+	struct accel_tlb *e = look_up(unit, job->cmd.asid, va / ACCEL_PAGE);
 
-	if (!e->valid || e->vpn != vpn || e->asid != job->cmd.asid || (write && !e->write)) {
+	if (!e->valid || (write && !e->write)) {
 		if (!fill_tlb(e, job, va, write))
 			return NULL;
+	}
+	if (!accel_check(e, "used")) {
+		e->valid = false;
+		fail(job, va, -EFAULT);
+		return NULL;
 	}
 	if (e->poison) {
 		accel_page_error(e->pa);
@@ -137,14 +194,41 @@ static bool matches(const struct accel_tlb *e, const struct cdm_accel_inval *inv
 	return e->asid == inval->asid && va < inval->end && inval->start < va + ACCEL_PAGE;
 }
 
+/*
+ * Drop an entry that is to be forgotten. All of the address space have to be the
+ * process's own: what goes as well, since the process keeps it until we have answered.
+ */
+static void drop_entry(struct accel_tlb *e, const struct cdm_accel_inval *invals, __u32 nr)
+{
+	bool gone = false, ours = false;
+
+	for (__u32 i = 0; i < nr && e->valid; i++) {
+		gone |= matches(e, &invals[i]);
+		ours |= e->asid == invals[i].asid;
+	}
+	if (ours && !accel_check(e, gone ? "to be forgotten" : "kept"))
+		gone = true;
+	if (gone)
+		e->valid = false;
+}
+
 static void drop(struct accel_unit *unit, const struct cdm_accel_inval *invals, __u32 nr)
 {
 	lock_unit(unit);
-	for (int i = 0; i < ACCEL_TLB; i++) {
-		struct accel_tlb *e = &unit->tlb[i];
+	for (int i = 0; i < ACCEL_TLB; i++)
+		drop_entry(&unit->tlb[i], invals, nr);
+	for (int i = 0; i < ACCEL_KEPT; i++) {
+		for (struct accel_kept **p = &unit->kept[i]; *p;) {
+			struct accel_kept *kept = *p;
 
-		for (__u32 j = 0; j < nr && e->valid; j++)
-			e->valid = !matches(e, &invals[j]);
+			drop_entry(&kept->tlb, invals, nr);
+			if (kept->tlb.valid) {
+				p = &kept->next;
+				continue;
+			}
+			*p = kept->next;
+			free(kept);
+		}
 	}
 	pthread_mutex_unlock(&unit->access);
 }
@@ -164,7 +248,7 @@ static void invalidate(__u32 nr)
 
 	for (__u32 i = 0; i < nr; i++)
 		invals[i] = accel.bar->inval[(inval_in.tail + i) % CDM_ACCEL_INVAL_ENTRIES];
-	for (int i = 0; i < accel.nr_units; i++)
+	for (int i = 0; i < accel.nr_units && !deaf; i++)
 		drop(&accel.units[i], invals, nr);
 	accel_add(&accel.bar->regs.nr_invals, nr);
 	inval_in.tail += nr;
@@ -176,8 +260,13 @@ static void check_ring(void)
 	__u32 nr;
 
 	pthread_mutex_lock(&inval_lock);
-	while (!accel.link_down && !held && (nr = accel_pending(&inval_in)))
+	while (!accel.link_down && !accel.dead && !held && (nr = accel_pending(&inval_in))) {
+		if (accel_is_bad(ACCEL_LATE)) {
+			accel_dawdle();
+			nr = 1;
+		}
 		invalidate(nr);
+	}
 	pthread_mutex_unlock(&inval_lock);
 }
 
@@ -194,6 +283,26 @@ void accel_lie_about_invals(void)
 	pthread_mutex_lock(&inval_lock);
 	accel_put(&inval_in.ring->tail, accel_get(&inval_in.ring->head) + 1);
 	pthread_mutex_unlock(&inval_lock);
+}
+
+/* Whatever was not forgotten meanwhile is forgotten at the end. */
+void accel_ignore_invals(bool ignore)
+{
+	pthread_mutex_lock(&inval_lock);
+	deaf = ignore;
+	if (!ignore)
+		accel_flush_tlbs();
+	accel_expect_strays(ignore);
+	pthread_mutex_unlock(&inval_lock);
+}
+
+void accel_keep_translations(bool keep)
+{
+	for (int i = 0; i < accel.nr_units; i++)
+		lock_unit(&accel.units[i]);
+	keeps = keep;
+	for (int i = 0; i < accel.nr_units; i++)
+		pthread_mutex_unlock(&accel.units[i].access);
 }
 
 /* The bell is cleared before the ring is looked at, so that no entry is missed. */
@@ -225,6 +334,7 @@ void accel_resume_invals(void)
 	inval_in.tail = 0;
 	inval_in.bad = false;
 	held = false;
+	deaf = false;
 	pthread_mutex_unlock(&inval_lock);
 }
 

@@ -125,7 +125,7 @@ static void push_late(const struct cdm_accel_done *done)
 }
 
 /* Never waits and never loses one: what does not fit follows later, in order. */
-void accel_complete(const struct cdm_accel_done *done)
+void accel_complete_now(const struct cdm_accel_done *done)
 {
 	pthread_mutex_lock(&ring_lock);
 	if (!STAILQ_EMPTY(&late) || !push(&done_out, done, CDM_ACCEL_IRQ_DONE))
@@ -133,11 +133,18 @@ void accel_complete(const struct cdm_accel_done *done)
 	pthread_mutex_unlock(&ring_lock);
 }
 
+/* The answer to a command, or what an adversary makes of it. */
+void accel_complete(const struct cdm_accel_done *done, bool job)
+{
+	if (!accel_answer_badly(done, job))
+		accel_complete_now(done);
+}
+
 void accel_answer(__u32 id, int status)
 {
 	struct cdm_accel_done done = { .id = id, .status = status };
 
-	accel_complete(&done);
+	accel_complete(&done, false);
 }
 
 static void free_first(void)

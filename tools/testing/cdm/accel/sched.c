@@ -74,7 +74,7 @@ static void complete(struct accel_job *job, int status, __u64 addr)
 	if (nr_lost_done)
 		nr_lost_done--;
 	else
-		accel_complete(&done);
+		accel_complete(&done, true);
 	discard(job);
 }
 
@@ -140,6 +140,7 @@ static void report(struct accel_job *job)
 	if (accel_push_fault(&fault)) {
 		TAILQ_REMOVE(&unreported, job, wait);
 		job->fault_seq = ++last_seq;
+		accel_remember_fault(&fault);
 	}
 }
 

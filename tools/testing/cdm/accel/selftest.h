@@ -32,6 +32,7 @@
 #define NR_SPACES	4
 #define RW		(CDM_ACCEL_PTE_VALID | CDM_ACCEL_PTE_WRITE)
 #define RO		CDM_ACCEL_PTE_VALID
+#define USER		0x04ull		/* of the CPUs' page tables */
 
 #define get(p)		__atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define put(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
@@ -81,6 +82,7 @@ void resume(__u64 seq, int error);
 void raw_bell(int bell);
 bool poll_done(void);
 bool is_done(__u32 id);
+__u32 order_of(__u32 id);
 struct cdm_accel_done wait_done(__u32 id);
 struct cdm_accel_done run_job(__u32 kernel, const __u64 *args);
 struct cdm_accel_done run_op(__u32 op, __u32 asid, __u64 arg0, __u64 arg1);
@@ -97,6 +99,9 @@ __u64 new_page(void);
 __u64 new_huge_page(void);
 void set_pte(__u32 asid, __u64 va, __u64 pte);
 void set_huge_pte(__u32 asid, __u64 va, __u64 pte);
+void set_cpu_pte(__u32 asid, __u64 va, __u64 pte, int last);
+void show_cpu_table(__u32 asid);
+int nr_reported(void);
 __u64 backing(__u32 asid, __u64 va);
 __u64 new_range(__u64 size, __u64 offset);
 __u64 new_range_of(__u32 asid, __u64 size, __u64 offset);
@@ -142,6 +147,11 @@ void test_copy_bad(void);
 void test_hang(void);
 void test_lost_irq(void);
 void test_hold_invals(void);
+void test_stray(void);
+void test_keep(void);
+void test_misdeeds(void);
+void test_scribble(void);
+void test_dead(void);
 void test_bad_page(void);
 void test_done_ring_full(void);
 void test_bad_rings(void);

@@ -28,15 +28,15 @@ __u32 seed;
 char socket_path[64];
 
 static char program[4096];
-static int ram_fd, dev_fd;
+static int ram_fd, dev_fd, strays_fd;
 static __u8 *ram, *dev_mem;
 static bool failed;
 static __u32 last_id;
 static bool seen[MAX_IDS];
 static struct cdm_accel_done dones[MAX_IDS];
-static __u32 unknown;
+static __u32 unknown, order[MAX_IDS], nr_dones;
 static __u64 next_table, next_ram, next_dev, next_va[NR_SPACES];
-static __u64 roots[NR_SPACES], window[NR_SPACES][WINDOW_PAGES];
+static __u64 roots[NR_SPACES], cpu_roots[NR_SPACES], window[NR_SPACES][WINDOW_PAGES];
 
 noreturn void bail(const char *what)
 {
@@ -112,6 +112,23 @@ void make_memory(void)
 	atexit(clean_up);
 	ram = make_file("ram", &ram_fd, 2 * RAM_HALF);
 	dev_mem = make_file("device", &dev_fd, DEV_SIZE);
+	strays_fd = memfd_create("strays", 0);
+	if (strays_fd < 0)
+		bail("file of the strays");
+}
+
+/* Lines about strays since the last call. */
+int nr_reported(void)
+{
+	char text[16384];
+	ssize_t size = pread(strays_fd, text, sizeof(text), 0);
+	int nr = 0;
+
+	for (ssize_t i = 0; i < size; i++)
+		nr += text[i] == '\n';
+	if (ftruncate(strays_fd, 0))
+		bail("file of the strays");
+	return nr;
 }
 
 int run_device(char **args)
@@ -123,12 +140,14 @@ int run_device(char **args)
 
 static void exec_device(int units, const char *path)
 {
-	char map[3][128], mem[64], nr[16];
-	char *args[16] = { NULL, "--socket", (char *)path, "--mem", mem, "--map", map[0], "--map",
-			 map[1], "--map", map[2], "--units", nr, "--slice-us", "500", NULL };
+	char map[3][128], mem[64], nr[16], strays[64];
+	char *args[18] = { NULL, "--socket", (char *)path, "--mem", mem, "--map", map[0], "--map",
+			 map[1], "--map", map[2], "--units", nr, "--slice-us", "500",
+			 "--strays", strays, NULL };
 
 	snprintf(mem, sizeof(mem), "%#llx:%#llx", DEV_PA, DEV_SIZE);
 	snprintf(nr, sizeof(nr), "%d", units);
+	snprintf(strays, sizeof(strays), "/proc/self/fd/%d", strays_fd);
 	snprintf(map[0], sizeof(map[0]), "%#llx:%#llx:/proc/self/fd/%d:0", RAM_PA, RAM_HALF,
 		 ram_fd);
 	snprintf(map[1], sizeof(map[1]), "%#llx:%#llx:/proc/self/fd/%d:%#llx", RAM_HIGH_PA,
@@ -319,7 +338,9 @@ void start_over(void)
 	for (int i = 0; i < NR_SPACES; i++) {
 		next_va[i] = WINDOW;
 		roots[i] = next_table;
-		next_table += PAGE;
+		cpu_roots[i] = next_table + PAGE;
+		next_table += 2 * PAGE;
+		put(&dev.bar->pgds[i], 0);
 		put(&dev.bar->roots[i], roots[i]);
 	}
 }
@@ -399,6 +420,12 @@ static bool take(struct cdm_accel_ring *ring, __u32 *tail, const void *entries, 
 	return true;
 }
 
+/* A number that grows from answer to answer */
+__u32 order_of(__u32 id)
+{
+	return order[id];
+}
+
 /* Take all completions there are; false if there were none. */
 bool poll_done(void)
 {
@@ -413,6 +440,7 @@ bool poll_done(void)
 			continue;
 		}
 		seen[done.id] = true;
+		order[done.id] = nr_dones++;
 		dones[done.id] = done;
 	}
 	return any;
@@ -535,17 +563,15 @@ __u64 new_huge_page(void)
 	return DEV_PA + turn++ % 2 * HUGE;
 }
 
-static __u64 *entry_of(__u32 asid, __u64 va, int last)
+static __u64 *entry_of(__u64 table, __u64 va, int last)
 {
-	__u64 table = roots[asid];
-
 	for (int shift = 39; ; shift -= 9) {
 		__u64 *entry = (__u64 *)pa_ptr(table) + (va >> shift) % 512;
 
 		if (shift == last)
 			return entry;
 		if (!*entry) {
-			put(entry, next_table | RW);
+			put(entry, next_table | RW | USER);
 			next_table += PAGE;
 			if (next_table > TABLES_END)
 				bail("the test needs more page tables");
@@ -556,12 +582,24 @@ static __u64 *entry_of(__u32 asid, __u64 va, int last)
 
 void set_pte(__u32 asid, __u64 va, __u64 pte)
 {
-	put(entry_of(asid, va, 12), pte);
+	put(entry_of(roots[asid], va, 12), pte);
+}
+
+/* In the page table of the CPUs; 0 for none, @last 21 for a huge page. */
+void set_cpu_pte(__u32 asid, __u64 va, __u64 pte, int last)
+{
+	put(entry_of(cpu_roots[asid], va, last), pte);
+}
+
+/* Let the device check what it does against that page table. */
+void show_cpu_table(__u32 asid)
+{
+	put(&dev.bar->pgds[asid], cpu_roots[asid] | 4);
 }
 
 void set_huge_pte(__u32 asid, __u64 va, __u64 pte)
 {
-	put(entry_of(asid, va, 21), pte | CDM_ACCEL_PTE_LEAF);
+	put(entry_of(roots[asid], va, 21), pte | CDM_ACCEL_PTE_LEAF);
 	for (__u64 i = 0; i < 512; i++)
 		window[asid][(va - WINDOW) / PAGE + i] = (pte & CDM_ACCEL_PTE_PA) + i * PAGE;
 }

@@ -61,6 +61,7 @@ void test_arguments(void)
 		{ NULL, "--units", "65" },
 		{ NULL, "--slice-us", "x" },
 		{ NULL, "--slice-us" },
+		{ NULL, "--strays", "/nonexistent/file" },
 	};
 	char *args[9];
 

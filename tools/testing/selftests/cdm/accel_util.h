@@ -144,6 +144,7 @@ struct accel {
 	struct cdm_accel_info info;
 	int nid;
 	int ram;
+	long strays;		/* how many the device had seen before */
 };
 
 static inline int accel_open(struct accel *accel, unsigned int flags)
@@ -180,7 +181,16 @@ static inline int accel_start(struct accel *accel, unsigned int flags)
 	if (!accel_list(pci))
 		return -ENODEV;
 	accel->pci = pci[0];
+	accel->strays = accel_stat(&accel->pci, "strays");
 	return accel_open(accel, flags) ?: cdm_judge();
+}
+
+/* Has the device accessed what it may not? One that is lost does not say. */
+static inline bool accel_strayed(const struct accel *accel)
+{
+	long strays = accel_stat(&accel->pci, "strays");
+
+	return strays >= 0 && strays < LONG_MAX && strays != accel->strays;
 }
 
 /* Leave it as it was found; the judge has the last word. */
@@ -191,6 +201,8 @@ static inline int accel_stop(struct accel *accel)
 	accel_close(accel);
 	if (!accel_bound(&accel->pci))
 		err = accel_bind(&accel->pci);
+	if (!err && accel_strayed(accel))
+		err = -EBADE;
 	cdm_task_policy(MPOL_DEFAULT, 0);
 	cdm_node_hugepages(accel->nid, 0);
 	return err ?: cdm_judge();
