@@ -185,6 +185,31 @@ struct cdm_test_veto {
 	__u64 size;
 };
 
+/* Holes in the fence: where device nodes stand in the ordinary zonelists. */
+enum cdm_test_breach {
+	CDM_TEST_BREACH_NONE,
+	CDM_TEST_BREACH_LAST,	/* after all RAM, as on a kernel without a fence, */
+	CDM_TEST_BREACH_FIRST,	/* or before, also for who wants RAM of one node */
+	CDM_TEST_BREACH_NR,
+};
+
+/* What the kernel may use a page for. */
+enum cdm_test_kind {
+	CDM_TEST_KIND_PLAIN,
+	CDM_TEST_KIND_ACCOUNTED,	/* to the memory cgroup of the caller */
+	CDM_TEST_KIND_SLAB,
+	CDM_TEST_KIND_TABLE,		/* a page table */
+	CDM_TEST_KIND_VMALLOC,		/* mapped as vmalloc() and percpu memory are */
+	CDM_TEST_KIND_NR,
+};
+
+struct cdm_test_leak {
+	__s32 nid;
+	__u32 kind;		/* enum cdm_test_kind */
+	__u32 nr;		/* pages, at most 64 */
+	__u32 ms;		/* not 0: given back then */
+};
+
 enum cdm_test_link {
 	CDM_TEST_LINK_UP,
 	CDM_TEST_LINK_DOWN,	/* of all ranges, but nobody has noticed yet */
@@ -207,10 +232,7 @@ enum cdm_test_link {
 /* The same for good, as RDMA would: FOLL_LONGTERM. UNPIN undoes it. */
 #define CDM_TEST_IOC_PIN_LONGTERM _IOW('c', 8, __u64)
 #define CDM_TEST_IOC_PEEK	_IOWR('c', 9, struct cdm_test_peek)
-/*
- * Break the fence (not 0) or mend it (0): the device nodes stand at the end of
- * every ordinary zonelist, as on a kernel without a fence. Mended at close.
- */
+/* enum cdm_test_breach; mended at close. */
 #define CDM_TEST_IOC_BREACH	_IOW('c', 10, __u32)
 /* Unregister the one range that has this start, within a second. */
 #define CDM_TEST_IOC_UNREGISTER_ONE _IOW('c', 11, __u64)
@@ -240,5 +262,7 @@ enum cdm_test_link {
 #define CDM_TEST_IOC_LINK	_IOW('c', 24, __u32)
 /* Write nonsense over memory that is registered, as the end of a link may. */
 #define CDM_TEST_IOC_SPOIL	_IOW('c', 25, struct cdm_test_peek)
+/* Pages of the kernel's on a device node, until the file is closed. */
+#define CDM_TEST_IOC_LEAK	_IOW('c', 26, struct cdm_test_leak)
 
 #endif /* _CDM_TEST_UAPI_H */

@@ -644,65 +644,6 @@ static long cdm_test_ioc_unpin(struct cdm_test_file *priv)
 	return ret;
 }
 
-static bool cdm_test_is_device(const struct zoneref *ref)
-{
-	return node_state(ref->zone->zone_pgdat->node_id, N_COHERENT_DEVICE);
-}
-
-/* Cut what cdm_test_breach() has appended: device zones stand nowhere else. */
-static void cdm_test_mend(void)
-{
-	int nid;
-
-	for_each_online_node(nid) {
-		struct zoneref *ref =
-			NODE_DATA(nid)->node_zonelists[ZONELIST_FALLBACK]._zonerefs;
-
-		while (ref->zone && !cdm_test_is_device(ref))
-			ref++;
-		ref->zone = NULL;
-		ref->zone_idx = 0;
-	}
-}
-
-static void cdm_test_breach_list(struct zonelist *zonelist)
-{
-	struct zoneref *ref = zonelist->_zonerefs;
-	int nid;
-
-	while (ref->zone)
-		ref++;
-	for_each_node_state(nid, N_COHERENT_DEVICE) {
-		ref->zone_idx = ZONE_MOVABLE;
-		ref->zone = &NODE_DATA(nid)->node_zones[ZONE_MOVABLE];
-		ref++;
-	}
-}
-
-/*
- * Make a hole in the fence, for tests that must see one: what the kernel of a
- * mistaken patch would do. Only while nobody hotplugs memory.
- */
-static long cdm_test_ioc_breach(struct cdm_test_file *priv, void __user *arg)
-{
-	u32 on;
-	int nid;
-
-	if (copy_from_user(&on, arg, sizeof(on)))
-		return -EFAULT;
-
-	mutex_lock(&priv->lock);
-	if (on && !priv->breach) {
-		for_each_online_node(nid)
-			cdm_test_breach_list(&NODE_DATA(nid)->node_zonelists[ZONELIST_FALLBACK]);
-	} else if (!on && priv->breach) {
-		cdm_test_mend();
-	}
-	priv->breach = on;
-	mutex_unlock(&priv->lock);
-	return 0;
-}
-
 #define CDM_TEST_BULK	8	/* pages at a time */
 
 struct cdm_test_interrupt {
@@ -808,6 +749,8 @@ static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 		return cdm_test_ioc_peek(user);
 	case CDM_TEST_IOC_BREACH:
 		return cdm_test_ioc_breach(priv, user);
+	case CDM_TEST_IOC_LEAK:
+		return cdm_test_ioc_leak(priv, user);
 	case CDM_TEST_IOC_UNREGISTER_ONE:
 		return cdm_test_ioc_unregister_one(user);
 	case CDM_TEST_IOC_ALLOC:
@@ -826,6 +769,7 @@ static int cdm_test_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	mutex_init(&priv->lock);
 	INIT_LIST_HEAD(&priv->blocks);
+	INIT_LIST_HEAD(&priv->leaks);
 	file->private_data = priv;
 	return 0;
 }
@@ -836,8 +780,7 @@ static int cdm_test_release(struct inode *inode, struct file *file)
 
 	if (priv->page)
 		unpin_user_page(priv->page);
-	if (priv->breach)
-		cdm_test_mend();
+	cdm_test_breach_release(priv);
 	cdm_test_owner_release(priv);
 	kfree(priv);
 	return 0;

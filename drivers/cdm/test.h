@@ -15,7 +15,8 @@ struct page;
 
 /*
  * An open file: the page it has pinned, if any, whether it broke the fence or vetoes
- * moves, and the blocks of pages that it has taken as the owner.
+ * moves, the blocks of pages that it has taken as the owner, and those that the kernel
+ * has on its behalf behind the fence.
  */
 struct cdm_test_file {
 	struct mutex lock;	/* protects the other members */
@@ -23,6 +24,7 @@ struct cdm_test_file {
 	bool breach;
 	bool veto;
 	struct list_head blocks;
+	struct list_head leaks;
 };
 
 /* Protects the ranges, and what is registered of them. */
@@ -37,5 +39,9 @@ extern const struct cdm_ops cdm_test_ops;
 long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 			  void __user *user);
 void cdm_test_owner_release(struct cdm_test_file *priv);
+
+long cdm_test_ioc_breach(struct cdm_test_file *priv, void __user *arg);
+long cdm_test_ioc_leak(struct cdm_test_file *priv, void __user *arg);
+void cdm_test_breach_release(struct cdm_test_file *priv);
 
 #endif /* _CDM_TEST_H */

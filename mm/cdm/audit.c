@@ -5,11 +5,14 @@
  * It looks at every page of a node and says what it is and why it is there.
  * "kernel", "cause_unknown" and "zonelists" must be 0.
  */
+#define pr_fmt(fmt) "cdm: " fmt
+
 #include <linux/cdm.h>
 #include <linux/delay.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
+#include <linux/printk.h>
 #include <linux/sysfs.h>
 
 #include "../internal.h"
@@ -201,6 +204,10 @@ ssize_t cdm_audit(int nid, char *buf)
 	int i;
 
 	cdm_audit_node(nid, &audit);
+	if (audit.kind[CDM_KERNEL] || audit.cause[CDM_BY_NOBODY])
+		pr_err_once("audit of node %d: %lu pages of the kernel, %lu that nobody asked for: a hole in the fence\n",
+			    nid, audit.kind[CDM_KERNEL],
+			    audit.cause[CDM_BY_NOBODY]);
 	len = sysfs_emit(buf, "total %lu\n", audit.total);
 	for (i = 0; i < CDM_NR_KINDS; i++)
 		len += sysfs_emit_at(buf, len, "%s %lu\n", cdm_kind_names[i],

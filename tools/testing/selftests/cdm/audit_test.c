@@ -3,6 +3,7 @@
  * What proves the fence: the audit of a node, the counters and tracepoints, and
  * who has access to a node.
  */
+#include <sys/klog.h>
 #include <sys/mount.h>
 
 #include "cdm_util.h"
@@ -144,14 +145,17 @@ TEST_F(audit, audit_of_reused_pages)
 }
 
 /* A fence that is broken on purpose: the audit must see it, before and after. */
-static int breach(int *file)
+static int breach_as(int *file, __u32 how)
 {
-	__u32 on = 1;
-
 	*file = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	if (*file < 0)
 		return -errno;
-	return ioctl(*file, CDM_TEST_IOC_BREACH, &on) ? -errno : 0;
+	return ioctl(*file, CDM_TEST_IOC_BREACH, &how) ? -errno : 0;
+}
+
+static int breach(int *file)
+{
+	return breach_as(file, CDM_TEST_BREACH_LAST);
 }
 
 /* Others have got in, too: the nodes have to be emptied. */
@@ -305,6 +309,198 @@ TEST_F_TIMEOUT(audit, audit_sees_kernel_memory, CDM_TIMEOUT)
 	EXPECT_LT(0, cdm_audit_all("cause_unknown"));
 	cdm_swap_off();
 	expect_mended(_metadata, self->breach);
+}
+
+/* Whatever there is behind the fence, and nobody named the node. */
+FIXTURE(leak) {
+	int dev;
+	int file;		/* that made the hole, or -1 */
+	bool breach;
+	struct cdm_child child;
+};
+
+enum leak {
+	LEAK_ANON,
+	LEAK_HUGE,
+	LEAK_SHMEM,
+	LEAK_FILE,
+	LEAK_HUGETLB,
+	LEAK_KERNEL,
+};
+
+FIXTURE_VARIANT(leak) {
+	enum leak leak;
+	enum cdm_test_kind kind;
+	const char *name;	/* in the audit */
+};
+
+FIXTURE_VARIANT_ADD(leak, anon) { LEAK_ANON, 0, "anon" };
+FIXTURE_VARIANT_ADD(leak, huge) { LEAK_HUGE, 0, "anon" };
+FIXTURE_VARIANT_ADD(leak, shmem) { LEAK_SHMEM, 0, "shmem" };
+FIXTURE_VARIANT_ADD(leak, file) { LEAK_FILE, 0, "file" };
+FIXTURE_VARIANT_ADD(leak, hugetlb) { LEAK_HUGETLB, 0, "hugetlb" };
+FIXTURE_VARIANT_ADD(leak, kernel) { LEAK_KERNEL, CDM_TEST_KIND_PLAIN, "kernel" };
+FIXTURE_VARIANT_ADD(leak, accounted) {
+	LEAK_KERNEL, CDM_TEST_KIND_ACCOUNTED, "kernel"
+};
+
+FIXTURE_VARIANT_ADD(leak, slab) { LEAK_KERNEL, CDM_TEST_KIND_SLAB, "kernel" };
+FIXTURE_VARIANT_ADD(leak, page_table) {
+	LEAK_KERNEL, CDM_TEST_KIND_TABLE, "kernel"
+};
+
+FIXTURE_VARIANT_ADD(leak, vmalloc) {
+	LEAK_KERNEL, CDM_TEST_KIND_VMALLOC, "kernel"
+};
+
+FIXTURE_SETUP(leak)
+{
+	self->file = -1;
+	ASSERT_EQ(0, cdm_reset(_metadata));
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	if (cdm_is_base())
+		SKIP(return, "nothing to audit without a fence");
+	self->dev = cdm_dev(0);
+	/* The pages that a test before has left have no cause any more. */
+	cdm_drop_caches();
+	ASSERT_EQ(0, cdm_audit_used());
+	ASSERT_EQ(0, cdm_unfenced());
+}
+
+FIXTURE_TEARDOWN(leak)
+{
+	if (self->child.pid)
+		cdm_kill(&self->child);
+	if (self->file >= 0)
+		close(self->file);
+	EXPECT_EQ(0, cdm_reset(_metadata));
+}
+
+#define OVERCOMMIT	"/proc/sys/vm/nr_overcommit_hugepages"
+#define LEAK_SIZE	(2 * MIB)
+#define LEAK_PAGES	((long)(LEAK_SIZE / PAGE))
+
+static int leak_kernel(int *file, struct cdm_test_leak *leak)
+{
+	if (*file < 0)
+		*file = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	if (*file < 0)
+		return -errno;
+	return ioctl(*file, CDM_TEST_IOC_LEAK, leak) ? -errno : 0;
+}
+
+struct leaker {
+	int dev;
+	enum leak leak;
+	enum cdm_test_kind kind;
+	int file;
+};
+
+/* Returns how many pages there must be; the child has them until it ends. */
+static long leak_pages(struct leaker *leaker)
+{
+	struct cdm_test_leak kernel = {
+		.nid = leaker->dev,
+		.kind = leaker->kind,
+		.nr = 2,
+	};
+	char *addr = NULL;
+
+	switch (leaker->leak) {
+	case LEAK_ANON:
+		addr = cdm_map(LEAK_SIZE);
+		madvise(addr, LEAK_SIZE, MADV_NOHUGEPAGE);
+		break;
+	case LEAK_HUGE:
+		addr = cdm_map_huge(LEAK_SIZE);
+		break;
+	case LEAK_SHMEM:
+		addr = cdm_map_shared(LEAK_SIZE);
+		break;
+	case LEAK_FILE:
+		addr = mmap(NULL, LEAK_SIZE, PROT_READ, MAP_SHARED,
+			    cdm_open_big(LEAK_SIZE), 0);
+		cdm_fault_in(addr, LEAK_SIZE);
+		return LEAK_PAGES / 2;
+	case LEAK_HUGETLB:
+		/* A page of the device is none that could be reserved. */
+		addr = mmap(NULL, LEAK_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+			    MAP_NORESERVE, -1, 0);
+		if (addr == MAP_FAILED)
+			return -1;
+		break;
+	default:
+		return leak_kernel(&leaker->file, &kernel) ? -1 : kernel.nr;
+	}
+	cdm_touch(addr, LEAK_SIZE);
+	return LEAK_PAGES;
+}
+
+static int leak_fn(struct cdm_child *me, void *arg)
+{
+	struct leaker *leaker = arg;
+
+	leaker->file = -1;
+	if (cdm_cgroup_enter("cdm_audit"))
+		return 1;
+	cdm_say(me, leak_pages(leaker));
+	cdm_hear(me);
+	return 0;
+}
+
+static bool log_has(const char *text)
+{
+	static char log[2 * MIB];
+	int size = klogctl(3, log, sizeof(log) - 1);	/* all of it */
+
+	return size > 0 && strstr(log, text);
+}
+
+/* The number behind @name at the start of a line, or -1 */
+static long line_of(const char *text, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (; text; text = strchr(text, '\n')) {
+		text += *text == '\n';
+		if (!strncmp(text, name, size) && text[size] == ' ')
+			return atol(text + size);
+	}
+	return -1;
+}
+
+TEST_F_TIMEOUT(leak, is_seen, CDM_TIMEOUT)
+{
+	struct leaker leaker = {
+		.dev = self->dev,
+		.leak = variant->leak,
+		.kind = variant->kind,
+	};
+	char audit[4096] = "";
+	long nr;
+
+	ASSERT_EQ(0, cdm_cgroup_create("cdm_audit"));
+	ASSERT_EQ(0, cdm_write(OVERCOMMIT, "1"));
+	if (variant->leak != LEAK_KERNEL)
+		ASSERT_EQ(0, breach_as(&self->file, CDM_TEST_BREACH_FIRST));
+	ASSERT_EQ(0, cdm_start(&self->child, leak_fn, &leaker));
+	nr = cdm_hear(&self->child);
+	EXPECT_LT(0, nr);
+	/* Of one audit, which takes its time if there is a hole. */
+	cdm_read(node_file(self->dev, "audit"), audit, sizeof(audit));
+	EXPECT_LE(nr, line_of(audit, variant->name));
+	EXPECT_LE(nr, line_of(audit, "cause_unknown"));
+	EXPECT_TRUE(log_has("a hole in the fence"));
+	cdm_kill(&self->child);
+	self->child.pid = 0;
+	EXPECT_EQ(0, cdm_write(OVERCOMMIT, "0"));
+	if (variant->leak == LEAK_KERNEL) {
+		EXPECT_EQ(0, cdm_unfenced());
+		return;
+	}
+	expect_mended(_metadata, self->file);
 }
 
 static int read_audit_fn(struct cdm_child *me, void *arg)
