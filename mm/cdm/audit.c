@@ -51,15 +51,19 @@ static const char * const cdm_cause_names[CDM_NR_CAUSES] = {
 	[CDM_BY_OWNER]	 = "cause_owner",
 };
 
-/* What looks like a hole is looked at again, this often in all and so late. */
-#define CDM_AUDIT_RETRIES	32
+/*
+ * What looks like a hole is looked at this often, with a pause. An audit that finds many
+ * looks at the last ones only once: then it has found some that stay.
+ */
+#define CDM_AUDIT_LOOKS		32
 #define CDM_AUDIT_PAUSE		10	/* ms */
+#define CDM_AUDIT_PATIENCE	(2 * HZ)	/* from the first one on */
 
 struct cdm_audit {
 	unsigned long total;
 	unsigned long kind[CDM_NR_KINDS];
 	unsigned long cause[CDM_NR_CAUSES];
-	unsigned int nr_retries;
+	unsigned long deadline;		/* jiffies, from the first hole on; 0: none yet */
 };
 
 /* One look at the page or pages at some place. */
@@ -128,13 +132,23 @@ static bool cdm_is_hole(const struct cdm_finding *found)
 	       (found->kind != CDM_FREE && found->cause == CDM_BY_NOBODY);
 }
 
+static bool cdm_audit_has_time(struct cdm_audit *audit)
+{
+	if (!audit->deadline)
+		audit->deadline = (jiffies + CDM_AUDIT_PATIENCE) ?: 1;
+	return time_before(jiffies, audit->deadline);
+}
+
 /* A page may be seen before the one who takes it has noted why. Look twice. */
 static void cdm_look_well(struct page *page, struct cdm_finding *found,
 			  struct cdm_audit *audit)
 {
+	unsigned int i;
+
 	cdm_look(page, found);
-	while (cdm_is_hole(found) && audit->nr_retries < CDM_AUDIT_RETRIES) {
-		audit->nr_retries++;
+	for (i = 1; i < CDM_AUDIT_LOOKS; i++) {
+		if (!cdm_is_hole(found) || !cdm_audit_has_time(audit))
+			break;
 		msleep(CDM_AUDIT_PAUSE);
 		cdm_look(page, found);
 	}

@@ -503,6 +503,20 @@ TEST_F_TIMEOUT(leak, is_seen, CDM_TIMEOUT)
 	expect_mended(_metadata, self->file);
 }
 
+/* A page that stays is no reason to take one that is about to go for another. */
+TEST_F(audit, audit_looks_at_each_page_again)
+{
+	struct cdm_test_leak leak = { .nid = self->dev, .nr = 1 };
+
+	ASSERT_EQ(0, cdm_unfenced());
+	/* It lies between two that stay. */
+	for (int i = 0; i < 3; i++) {
+		leak.ms = i == 1 ? 600 : 0;
+		ASSERT_EQ(0, leak_kernel(&self->breach, &leak));
+	}
+	EXPECT_EQ(2, cdm_audit(self->dev, "cause_unknown"));
+}
+
 static int read_audit_fn(struct cdm_child *me, void *arg)
 {
 	long nr = 0;
