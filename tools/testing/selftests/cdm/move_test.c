@@ -2,6 +2,8 @@
 /*
  * The system calls that move pages: to name a node there is to name it.
  */
+#include <sys/uio.h>
+
 #include "cdm_util.h"
 
 #define SIZE	(16 * MIB)
@@ -110,6 +112,29 @@ TEST_F(move, status)
 	EXPECT_EQ(-ENOENT, status[1]);
 	EXPECT_EQ(-EFAULT, status[2]);
 	EXPECT_EQ(1, addr[0]);
+}
+
+/* Nor does one that cannot move keep quiet about one that is there already. */
+TEST_F(move, status_beside_a_page_that_stays)
+{
+	char *addr = cdm_map(3 * PAGE);
+	void *page[] = { addr, addr + PAGE, addr + 2 * PAGE };
+	int node[] = { self->dev, self->dev, self->dev };
+	int status[] = { -1, -1, -1 };
+	struct iovec pinned = { .iov_base = page[1], .iov_len = PAGE };
+	int pipes[2];
+
+	cdm_fill(addr, 3 * PAGE, SEED);
+	ASSERT_EQ(1, cdm_move(page[2], PAGE, self->dev));
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	ASSERT_EQ(PAGE, vmsplice(pipes[1], &pinned, 1, 0));
+	EXPECT_EQ(1, move_pages(0, 3, page, node, status, MPOL_MF_MOVE));
+	EXPECT_EQ(self->dev, status[0]);
+	EXPECT_EQ(-1, status[1]);
+	EXPECT_EQ(self->dev, status[2]);
+	EXPECT_EQ(0, cdm_wrong(addr, 3 * PAGE, SEED));
+	close(pipes[0]);
+	close(pipes[1]);
 }
 
 TEST_F(move, unknown_node)
