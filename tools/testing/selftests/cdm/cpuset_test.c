@@ -2,7 +2,13 @@
 /*
  * The cpuset is an upper bound: a device node must be in it and be named.
  */
+#include <sys/syscall.h>
+
 #include "cdm_util.h"
+
+#ifndef __NR_set_mempolicy_home_node
+#define __NR_set_mempolicy_home_node	450
+#endif
 
 #define SIZE	(16 * MIB)
 #define PAGES	(SIZE / PAGE)
@@ -40,6 +46,7 @@ FIXTURE_TEARDOWN(cpuset)
 	EXPECT_EQ(0, cdm_unfenced());
 	if (self->child.pid)
 		cdm_kill(&self->child);
+	rmdir(CDM_CGROUPS "/" GROUP "/child");
 	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
@@ -176,6 +183,49 @@ TEST_F(cpuset, device_only_is_refused)
 		  mems_of(GROUP, "cpuset.mems"));
 }
 
+/* Returns whether the log has @what, since @kmsg was opened. */
+static bool log_has(int kmsg, const char *what)
+{
+	char record[1024];
+	ssize_t len;
+
+	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (strstr(record, what))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * All RAM of a cpuset is not in that of its parent: it has RAM all the same, which it
+ * borrows. It is not one of movable nodes alone, for which the page allocator would look
+ * twice from then on.
+ */
+TEST_F(cpuset, that_borrows_ram_is_sane)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char mems[64];
+
+	if (cdm_rams().nr < 2)
+		SKIP(return, "topology %s has one RAM node", cdm_topology());
+	ASSERT_LE(0, kmsg);
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cgroup.subtree_control", "+cpuset"));
+	ASSERT_EQ(0, mkdir(CDM_CGROUPS "/" GROUP "/child", 0755));
+	snprintf(mems, sizeof(mems), "%d,%d", cdm_ram(0), self->dev);
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP, "cpuset.mems", mems));
+	snprintf(mems, sizeof(mems), "%d,%d", cdm_ram(1), self->dev);
+	ASSERT_EQ(0, cdm_cgroup_write(GROUP "/child", "cpuset.mems", mems));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(1UL << cdm_ram(0) | 1UL << self->dev,
+			  mems_of(GROUP "/child", "cpuset.mems.effective"));
+		ASSERT_EQ(0, cdm_unregister(cdm_dev(1), CDM_ACK_MS, NULL));
+		ASSERT_EQ(0, cdm_register_all());
+	}
+	EXPECT_FALSE(log_has(kmsg, "movable nodes only"));
+	close(kmsg);
+}
+
 /* A task that, when told to, allocates and says what came from a device. */
 static int busy_fn(struct cdm_child *me, void *arg)
 {
@@ -290,6 +340,7 @@ FIXTURE(outside) {
 FIXTURE_VARIANT(outside) {
 	int mode;
 	bool shared;		/* the policy is that of shared memory */
+	bool home;		/* the other one is its home node */
 };
 
 FIXTURE_VARIANT_ADD(outside, preferred) { .mode = MPOL_PREFERRED };
@@ -300,6 +351,7 @@ FIXTURE_VARIANT_ADD(outside, shared_preferred) { .mode = MPOL_PREFERRED, .shared
 FIXTURE_VARIANT_ADD(outside, shared_preferred_many) { .mode = MPOL_PREFERRED_MANY, .shared = true };
 FIXTURE_VARIANT_ADD(outside, shared_interleave) { .mode = MPOL_INTERLEAVE, .shared = true };
 FIXTURE_VARIANT_ADD(outside, shared_bind) { .mode = MPOL_BIND, .shared = true };
+FIXTURE_VARIANT_ADD(outside, shared_bind_home) { .mode = MPOL_BIND, .shared = true, .home = true };
 
 FIXTURE_SETUP(outside)
 {
@@ -328,7 +380,14 @@ struct outside {
 	int mode;
 	bool shared;
 	int named;
+	int home;		/* or -1 */
 };
+
+static int set_home_node(char *addr, size_t size, int nid)
+{
+	return syscall(__NR_set_mempolicy_home_node, addr, size, nid, 0) ?
+		-errno : 0;
+}
 
 static int outside_fn(struct cdm_child *me, void *arg)
 {
@@ -341,9 +400,11 @@ static int outside_fn(struct cdm_child *me, void *arg)
 	if (outside->shared ? cdm_mbind(addr, SIZE, outside->mode, mask, 0) :
 			      cdm_task_policy(outside->mode, mask))
 		return 2;
+	if (outside->home >= 0 && set_home_node(addr, SIZE, outside->home))
+		return 3;
 	cdm_say(me, (long)addr);
 	if (cdm_hear(me) != 1)
-		return 3;
+		return 4;
 	cdm_touch(addr, SIZE);
 	cdm_say(me, 1);
 	cdm_hear(me);
@@ -356,6 +417,7 @@ TEST_F(outside, names_no_other)
 		.mode = variant->mode,
 		.shared = variant->shared,
 		.named = self->named,
+		.home = variant->home ? self->other : -1,
 	};
 	struct cdm_spread spread;
 	char *addr;
