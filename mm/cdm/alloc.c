@@ -170,7 +170,7 @@ static struct page *cdm_alloc_named(gfp_t gfp, unsigned int order,
 		return cdm_alloc_bound(gfp, order, nid, nodemask);
 	if (nodemask)
 		return cdm_alloc_preferred(gfp, order, nid, nodemask);
-	if (!cdm_node(nid) || !cdm_has_weight(pol, nid))
+	if (!cdm_policy_names(pol, nid))
 		return __alloc_pages_noprof(gfp, order, nid, NULL);
 	return cdm_alloc_preferred(gfp, order, nid,
 				   cdm_node_only(nid, CDM_BY_POLICY));

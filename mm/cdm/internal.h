@@ -138,7 +138,7 @@ static inline bool cdm_lists_retry(u64 begun)
 }
 
 /* policy.c */
-bool cdm_has_weight(const struct mempolicy *pol, int nid);
+bool cdm_policy_names(const struct mempolicy *pol, int nid);
 int cdm_first_device(const nodemask_t *nodes);
 nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 			   nodemask_t *nodemask);

@@ -154,10 +154,20 @@ void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes)
 }
 
 /* A weight may be taken back from under a policy that counts on it. */
-bool cdm_has_weight(const struct mempolicy *pol, int nid)
+static bool cdm_has_weight(const struct mempolicy *pol, int nid)
 {
 	return pol->mode != MPOL_WEIGHTED_INTERLEAVE ||
 	       node_isset(nid, cdm_weighted_nodes);
+}
+
+/*
+ * Returns whether @nid, which the mode of @pol has picked, is a device node that @pol
+ * names. A home node need not be one of its nodes.
+ */
+bool cdm_policy_names(const struct mempolicy *pol, int nid)
+{
+	return cdm_node(nid) && node_isset(nid, pol->nodes) &&
+	       cdm_has_weight(pol, nid);
 }
 
 /* The device node to blame for a refusal; NUMA_NO_NODE if there is none. */
@@ -196,7 +206,7 @@ nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 		return cdm_policy_ram(pol, ilx, nid, nodemask);
 
 	/* Preferred or interleaved: this node first, else RAM. */
-	if (!nodemask && cdm_node(*nid) && cdm_has_weight(pol, *nid))
+	if (!nodemask && cdm_policy_names(pol, *nid))
 		return cdm_node_with_ram(*nid);
 
 	return nodemask;
