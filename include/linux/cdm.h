@@ -72,7 +72,8 @@ int __cdm_pool_node(const struct hstate *h, struct vm_area_struct *vma,
 bool __cdm_no_reserve(const struct hstate *h, struct vm_area_struct *vma,
 		      long from, long to);
 int __cdm_policy_narrow(struct mempolicy *pol, const nodemask_t *asked);
-bool __cdm_is_page_cache(const struct inode *inode);
+bool __cdm_shmem_is_ours(struct inode *inode, pgoff_t index);
+struct mempolicy *__cdm_task_policy(const struct vm_area_struct *vma);
 void __cdm_policy_rebind(struct mempolicy *pol, const nodemask_t *nodes);
 int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 		      unsigned long end, const struct mempolicy *pol,
@@ -434,15 +435,29 @@ static inline bool cdm_no_reserve(const struct hstate *h,
 }
 
 /*
- * A file on tmpfs is page cache, for which a task policy names no device. The
- * files behind shared anonymous memory, SysV shm and memfd, on the kernel's own
- * mount, are mapped memory like any other.
+ * The policy for memory of @vma, if it has none of its own: that of the task, if the
+ * mapping is its own, else that of the process that owns it. To be given back with
+ * mpol_cond_put().
  */
-static inline void cdm_shmem_policy(const struct inode *inode,
+static inline struct mempolicy *cdm_task_policy(const struct vm_area_struct *vma)
+{
+	if (cdm_enabled() &&
+	    (vma->vm_mm != current->mm || (current->flags & PF_KTHREAD)))
+		return __cdm_task_policy(vma);
+	return get_task_policy(current);
+}
+
+/*
+ * A task policy names a device for the page at @index of a shmem object only if the
+ * process has mapped it, and if the object is no file on tmpfs, which is page cache.
+ * Shared anonymous memory, SysV shm and memfd are on the kernel's own mount. So are the
+ * kernel's own objects, but nobody maps those.
+ */
+static inline void cdm_shmem_policy(struct inode *inode, pgoff_t index,
 				    const struct mempolicy *shared, pgoff_t *ilx)
 {
 	if (cdm_enabled() && !shared && current->mempolicy &&
-	    __cdm_is_page_cache(inode))
+	    !__cdm_shmem_is_ours(inode, index))
 		*ilx = NO_INTERLEAVE_INDEX;
 }
 
@@ -760,7 +775,12 @@ static inline bool cdm_no_reserve(const struct hstate *h,
 	return false;
 }
 
-static inline void cdm_shmem_policy(const struct inode *inode,
+static inline struct mempolicy *cdm_task_policy(const struct vm_area_struct *vma)
+{
+	return get_task_policy(current);
+}
+
+static inline void cdm_shmem_policy(struct inode *inode, pgoff_t index,
 				    const struct mempolicy *shared, pgoff_t *ilx)
 {
 }

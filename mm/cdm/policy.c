@@ -17,6 +17,7 @@
 #include <linux/hugetlb.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/printk.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -191,11 +192,106 @@ nodemask_t *cdm_policy_ram(struct mempolicy *pol, pgoff_t ilx, int *nid,
 	return nodemask && !nodes_empty(pol->ram_nodes) ? &pol->ram_nodes : NULL;
 }
 
-/* For a task whose policy names a device: is this a file on a mount of tmpfs? */
-bool __cdm_is_page_cache(const struct inode *inode)
+/* Returns whether @mm maps the page at @index of @mapping. */
+static bool cdm_mapping_is_mapped_by(struct address_space *mapping,
+				     pgoff_t index, const struct mm_struct *mm)
 {
-	return cdm_policy(current->mempolicy) &&
-	       !(inode->i_sb->s_flags & SB_KERNMOUNT);
+	struct vm_area_struct *vma;
+	bool found = false;
+
+	if (!mm || !mapping_mapped(mapping))
+		return false;
+	i_mmap_lock_read(mapping);
+	vma_interval_tree_foreach(vma, &mapping->i_mmap, index, index) {
+		found = vma->vm_mm == mm;
+		if (found)
+			break;
+	}
+	i_mmap_unlock_read(mapping);
+	return found;
+}
+
+/*
+ * Returns whether the policy of the task holds for the page at @index of a shmem
+ * object without a policy of its own. One that names no device holds as ever.
+ */
+bool __cdm_shmem_is_ours(struct inode *inode, pgoff_t index)
+{
+	if (!cdm_policy(current->mempolicy))
+		return true;
+	return (inode->i_sb->s_flags & SB_KERNMOUNT) &&
+	       cdm_mapping_is_mapped_by(inode->i_mapping, index, current->mm);
+}
+
+/*
+ * Copies of policies of other tasks, each for the time of an allocation. The copy's
+ * own reference and MPOL_F_SHARED keep mpol_cond_put() from freeing it; whoever raises
+ * the count from one to two has the copy to himself until he puts it.
+ */
+#define CDM_NR_COPIES	32
+
+static struct mempolicy cdm_policy_copies[CDM_NR_COPIES] = {
+	[0 ... CDM_NR_COPIES - 1] = { .refcnt = ATOMIC_INIT(1) },
+};
+
+/* As the default policy of the base, and for a moment at which no copy is left. */
+static struct mempolicy cdm_policy_local = {
+	.refcnt = ATOMIC_INIT(1),
+	.mode = MPOL_LOCAL,
+};
+
+static struct mempolicy *cdm_policy_copy(const struct mempolicy *pol)
+{
+	struct mempolicy *copy;
+
+	for (copy = cdm_policy_copies;
+	     copy < cdm_policy_copies + CDM_NR_COPIES; copy++) {
+		if (atomic_cmpxchg(&copy->refcnt, 1, 2) != 1)
+			continue;
+		copy->mode = pol->mode;
+		copy->flags = pol->flags | MPOL_F_SHARED;
+		copy->nodes = pol->nodes;
+		copy->home_node = pol->home_node;
+		copy->w = pol->w;
+		copy->ram_nodes = pol->ram_nodes;
+		return copy;
+	}
+	return &cdm_policy_local;
+}
+
+/* The policy of @owner, unless neither it nor that of the task names a device. */
+static struct mempolicy *cdm_policy_of(struct task_struct *owner,
+				       struct mempolicy *own)
+{
+	struct mempolicy *pol = own;
+
+	task_lock(owner);
+	if (cdm_policy(own) || (owner->mempolicy && cdm_policy(owner->mempolicy)))
+		pol = owner->mempolicy ? cdm_policy_copy(owner->mempolicy) :
+					 &cdm_policy_local;
+	task_unlock(owner);
+	return pol;
+}
+
+/*
+ * The memory of another process is not placed by the policy of whoever writes to it. The
+ * lock of the pools of huge pages does not allow for a look at the owner's: there a
+ * device is named by the mapping itself, or by the process itself.
+ */
+struct mempolicy *__cdm_task_policy(const struct vm_area_struct *vma)
+{
+	struct mempolicy *pol = get_task_policy(current);
+	struct task_struct *owner = NULL;
+
+	rcu_read_lock();
+	if (vma->vm_mm && !is_vm_hugetlb_page(vma))
+		owner = rcu_dereference(vma->vm_mm->owner);
+	if (owner && owner != current)
+		pol = cdm_policy_of(owner, pol);
+	else if (!owner && cdm_policy(pol))
+		pol = &cdm_policy_local;
+	rcu_read_unlock();
+	return pol;
 }
 
 /* As __cdm_alloc_pages(), for huge pages that lie ready in a pool. */

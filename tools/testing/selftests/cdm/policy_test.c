@@ -2,7 +2,18 @@
 /*
  * Memory policies: who names a device node gets it, and nobody else does.
  */
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
 #include "cdm_util.h"
+
+#ifndef __NR_pidfd_open
+#define __NR_pidfd_open		434
+#endif
+#ifndef __NR_pidfd_getfd
+#define __NR_pidfd_getfd	438
+#endif
 
 #define SIZE	(16 * MIB)
 #define PAGES	(SIZE / PAGE)
@@ -575,6 +586,203 @@ TEST_F(policy, numactl_interleave_all)
 	spread = numactl_spread(&self->child, "--interleave=all");
 	EXPECT_LT(10, spread.total);
 	EXPECT_EQ(0, cdm_spread_in(spread, cdm_devs()));
+}
+
+/*
+ * Memory of a process that another one writes to, or brings in from swap. It is placed
+ * by the policy of the first, whatever that of the second is.
+ */
+#define OTHERS	(2 * MIB)
+
+enum way { BY_WRITEV, BY_PROC_MEM, BY_UFFD, BY_SWAPOFF };
+
+FIXTURE(foreign) {
+	int dev;
+	unsigned long dev_mask;
+	struct cdm_child owner;
+};
+
+FIXTURE_VARIANT(foreign) {
+	enum way way;
+	bool shared;
+};
+
+FIXTURE_VARIANT_ADD(foreign, writev) { .way = BY_WRITEV };
+FIXTURE_VARIANT_ADD(foreign, writev_shared) { .way = BY_WRITEV, .shared = true };
+FIXTURE_VARIANT_ADD(foreign, proc_mem) { .way = BY_PROC_MEM };
+FIXTURE_VARIANT_ADD(foreign, uffd) { .way = BY_UFFD };
+FIXTURE_VARIANT_ADD(foreign, swapoff) { .way = BY_SWAPOFF };
+FIXTURE_VARIANT_ADD(foreign, swapoff_shared) { .way = BY_SWAPOFF, .shared = true };
+
+FIXTURE_SETUP(foreign)
+{
+	ASSERT_EQ(0, cdm_reset(_metadata));
+	if (!cdm_devs().nr)
+		SKIP(return, "topology %s has no device", cdm_topology());
+	self->dev = cdm_dev(0);
+	self->dev_mask = 1UL << self->dev;
+	if (variant->way == BY_SWAPOFF)
+		ASSERT_EQ(0, cdm_swap_on(64));
+}
+
+FIXTURE_TEARDOWN(foreign)
+{
+	if (self->owner.pid)
+		cdm_kill(&self->owner);
+	EXPECT_EQ(0, cdm_reset(_metadata));
+}
+
+struct owner {
+	enum way way;
+	bool shared;
+	int mode;
+	unsigned long mask;
+};
+
+static int uffd_of(char *addr, size_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)addr, .len = size },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	return fd;
+}
+
+static int owner_fn(struct cdm_child *me, void *arg)
+{
+	struct owner *owner = arg;
+	char *addr = owner->shared ? cdm_map_shared(OTHERS) : cdm_map(OTHERS);
+	int fd = 0;
+
+	if (owner->way == BY_SWAPOFF) {
+		cdm_fill(addr, OTHERS, SEED);
+		cdm_pageout(addr, OTHERS);
+	}
+	if (owner->way == BY_UFFD)
+		fd = uffd_of(addr, OTHERS);
+	if (fd < 0 || cdm_task_policy(owner->mode, owner->mask))
+		return 1;
+	cdm_say(me, (long)addr);
+	cdm_say(me, fd);
+	/* What is shared is not mapped only because it is there. */
+	if (cdm_hear(me) == 1)
+		cdm_fault_in(addr, OTHERS);
+	cdm_say(me, 0);
+	cdm_hear(me);
+	return cdm_wrong(addr, OTHERS, SEED) ? 2 : 0;
+}
+
+/* Have the pattern at @addr of process @pid. Returns 0 or an error. */
+static int bring_in(enum way way, pid_t pid, int uffd, char *addr)
+{
+	char *from = cdm_map(OTHERS), path[64];
+	struct iovec here = { from, OTHERS }, there = { addr, OTHERS };
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)addr,
+		.src = (uintptr_t)from,
+		.len = OTHERS,
+	};
+	ssize_t nr = -1;
+	int fd;
+
+	cdm_fill(from, OTHERS, SEED);
+	switch (way) {
+	case BY_WRITEV:
+		nr = process_vm_writev(pid, &here, 1, &there, 1, 0);
+		break;
+	case BY_PROC_MEM:
+		snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		nr = pwrite(fd, from, OTHERS, (uintptr_t)addr);
+		close(fd);
+		break;
+	case BY_UFFD:
+		fd = syscall(__NR_pidfd_getfd,
+			     syscall(__NR_pidfd_open, pid, 0), uffd, 0);
+		if (!ioctl(fd, UFFDIO_COPY, &copy))
+			nr = copy.copy;
+		close(fd);
+		break;
+	case BY_SWAPOFF:
+		cdm_swap_off();
+		nr = OTHERS;
+		break;
+	}
+	return nr == OTHERS ? 0 : -errno;
+}
+
+static struct cdm_spread place_foreign(struct __test_metadata *_metadata,
+				       struct cdm_child *child,
+				       struct owner *owner, int mode,
+				       unsigned long mask)
+{
+	struct cdm_spread spread = {};
+	char *addr;
+	int err, uffd;
+
+	ASSERT_EQ(0, cdm_start(child, owner_fn, owner));
+	addr = (char *)cdm_hear(child);
+	ASSERT_NE(LONG_MIN, (long)addr);
+	uffd = cdm_hear(child);
+	ASSERT_EQ(0, cdm_task_policy(mode, mask));
+	err = bring_in(owner->way, child->pid, uffd, addr);
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	ASSERT_EQ(0, err);
+	cdm_say(child, owner->shared);
+	ASSERT_EQ(0, cdm_hear(child));
+	spread = cdm_spread_of(child->pid, addr, OTHERS);
+	EXPECT_EQ(0, cdm_wait(child));
+	child->pid = 0;
+	return spread;
+}
+
+TEST_F(foreign, default_owner_and_bound_writer_is_ram)
+{
+	struct owner owner = { .way = variant->way, .shared = variant->shared };
+	struct cdm_spread spread;
+
+	spread = place_foreign(_metadata, &self->owner, &owner, MPOL_BIND,
+			       self->dev_mask);
+	EXPECT_EQ(spread.total, cdm_spread_in(spread, cdm_rams()));
+}
+
+/* What is shared has no owner: nobody of those that map it is at work. */
+TEST_F(foreign, bound_owner_and_default_writer_is_device)
+{
+	struct owner owner = {
+		.way = variant->way,
+		.shared = variant->shared,
+		.mode = MPOL_BIND,
+		.mask = self->dev_mask,
+	};
+	struct cdm_spread spread;
+
+	spread = place_foreign(_metadata, &self->owner, &owner, MPOL_DEFAULT, 0);
+	EXPECT_EQ(spread.total, variant->shared ?
+		  cdm_spread_in(spread, cdm_rams()) : spread.on[self->dev]);
+}
+
+/* So do kernel objects: nobody maps the memory that a write() to a file needs. */
+TEST_F(policy, memfd_that_is_not_mapped_is_ram)
+{
+	int fd = memfd_create("cdm", 0);
+	char *buf = cdm_map(OTHERS), *addr;
+
+	cdm_fill(buf, OTHERS, SEED);
+	ASSERT_EQ(0, cdm_bind_task(self->dev));
+	EXPECT_EQ(OTHERS, pwrite(fd, buf, OTHERS, 0));
+	ASSERT_EQ(0, cdm_task_policy(MPOL_DEFAULT, 0));
+	addr = mmap(NULL, OTHERS, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	EXPECT_EQ(0, cdm_wrong(addr, OTHERS, SEED));
+	EXPECT_EQ(OTHERS / PAGE, cdm_spread_in(cdm_spread(addr, OTHERS),
+					       cdm_rams()));
 }
 
 TEST_HARNESS_MAIN
