@@ -88,6 +88,7 @@ bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
+bool __cdm_inactive_is_low(struct pglist_data *pgdat);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_pool(const struct hstate *h);
 unsigned long __cdm_free_pool(const struct hstate *h);
@@ -231,6 +232,24 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 static inline int cdm_full_ram_node(int nid)
 {
 	return cdm_node(nid) ? __cdm_full_ram_node(nid) : NUMA_NO_NODE;
+}
+
+/* Returns whether active folios of a device node have to be deactivated. */
+static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
+{
+	return cdm_node(pgdat->node_id) && __cdm_inactive_is_low(pgdat);
+}
+
+/*
+ * The zonelist for reclaim from a memory cgroup. Its limit holds for device nodes, too;
+ * proactive reclaim leaves them alone.
+ */
+static inline struct zonelist *
+cdm_memcg_zonelist(int nid, gfp_t gfp, bool proactive)
+{
+	if (cdm_enabled() && !proactive)
+		return __cdm_zonelist(nid, gfp, &cdm_nodes);
+	return node_zonelist(nid, gfp);
 }
 
 /* Keep record of a migration to, from or between device nodes. */
@@ -676,6 +695,13 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 	return ret;
 }
 
+static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
+{
+	return false;
+}
+
+#define cdm_memcg_zonelist(nid, gfp, proactive)	node_zonelist(nid, gfp)
+
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
 {
@@ -775,10 +801,8 @@ static inline bool cdm_no_reserve(const struct hstate *h,
 	return false;
 }
 
-static inline struct mempolicy *cdm_task_policy(const struct vm_area_struct *vma)
-{
-	return get_task_policy(current);
-}
+/* A macro, as is cdm_memcg_zonelist(): see cdm_copy_folio(). */
+#define cdm_task_policy(vma)		get_task_policy(current)
 
 static inline void cdm_shmem_policy(struct inode *inode, pgoff_t index,
 				    const struct mempolicy *shared, pgoff_t *ilx)
