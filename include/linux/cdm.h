@@ -27,6 +27,7 @@
 struct alloc_context;
 struct hstate;
 struct inode;
+struct oom_control;
 struct seq_file;
 struct vm_area_struct;
 struct vm_fault;
@@ -89,6 +90,8 @@ void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
 bool __cdm_inactive_is_low(struct pglist_data *pgdat);
+long __cdm_oom_points(struct task_struct *task, long points,
+		      const struct oom_control *oc);
 unsigned long __cdm_free_pages(void);
 unsigned long __cdm_pool(const struct hstate *h);
 unsigned long __cdm_free_pool(const struct hstate *h);
@@ -250,6 +253,13 @@ cdm_memcg_zonelist(int nid, gfp_t gfp, bool proactive)
 	if (cdm_enabled() && !proactive)
 		return __cdm_zonelist(nid, gfp, &cdm_nodes);
 	return node_zonelist(nid, gfp);
+}
+
+/* What the OOM killer gives @task, without its memory on device nodes. */
+static inline long cdm_oom_points(struct task_struct *task, long points,
+				  const struct oom_control *oc)
+{
+	return cdm_enabled() ? __cdm_oom_points(task, points, oc) : points;
 }
 
 /* Keep record of a migration to, from or between device nodes. */
@@ -701,6 +711,7 @@ static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
 }
 
 #define cdm_memcg_zonelist(nid, gfp, proactive)	node_zonelist(nid, gfp)
+#define cdm_oom_points(task, points, oc)	(points)
 
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
