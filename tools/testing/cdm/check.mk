@@ -23,7 +23,7 @@ ROW_TESTS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[
 # Those that share a machine, which takes as long to start as each of them to run.
 # On base no test may see what another one has left.
 SHARED := plain_test+policy_test+cpuset_test+move_test+migrate_test+rows_test+rows2_test \
-	exact_fail_test+input_test+names_test audit_test+fence_test+balance_test+memcg_test \
+	exact_fail_test+input_test+names_test audit_test+fence_test+balance_test+memcg_test lifecycle_test+memcg1_test \
 	accel_kernel_test+accel_balance_test+accel_memory_test+accel_broken_test+accel_adversary_test+accel_z_test
 space := $(subst ,, )
 apart = $(subst +, ,$(1))
