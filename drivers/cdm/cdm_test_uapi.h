@@ -168,6 +168,7 @@ struct cdm_test_events {
 	__u64 nr_batches;	/* in so many calls */
 	__u64 nr_atomic;	/* out: calls of the engine that may not sleep */
 	__u64 held;		/* out: a process has its mmap lock by HOLD */
+	__u64 nr_folios;	/* out: that are held by HOLD_FOLIO */
 };
 
 /* The device has accessed the range @nr times. */
@@ -208,6 +209,19 @@ struct cdm_test_leak {
 	__u32 kind;		/* enum cdm_test_kind */
 	__u32 nr;		/* pages, at most 64 */
 	__u32 ms;		/* not 0: given back then */
+};
+
+enum cdm_test_hold_how {
+	CDM_TEST_HOLD_LOCKED,
+	CDM_TEST_HOLD_WRITEBACK,
+	CDM_TEST_HOLD_FROZEN,	/* nobody gets a reference: it looks free */
+	CDM_TEST_HOLD_NR,
+};
+
+struct cdm_test_hold_folio {
+	__u64 addr;
+	__u32 how;		/* enum cdm_test_hold_how */
+	__u32 reserved;
 };
 
 enum cdm_test_link {
@@ -264,5 +278,10 @@ enum cdm_test_link {
 #define CDM_TEST_IOC_SPOIL	_IOW('c', 25, struct cdm_test_peek)
 /* Pages of the kernel's on a device node, until the file is closed. */
 #define CDM_TEST_IOC_LEAK	_IOW('c', 26, struct cdm_test_leak)
+
+/* Give all ranges of @nid up: what tenants hold until @deadline_ms stays behind. */
+#define CDM_TEST_IOC_LEAVE	_IOW('c', 32, struct cdm_test_reserve)
+/* Hold the folio at an address of the caller in some state until the next signal. */
+#define CDM_TEST_IOC_HOLD_FOLIO	_IOW('c', 33, struct cdm_test_hold_folio)
 
 #endif /* _CDM_TEST_UAPI_H */

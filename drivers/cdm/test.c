@@ -8,7 +8,6 @@
 
 #include <linux/cdm-driver.h>
 #include <linux/completion.h>
-#include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
@@ -25,13 +24,16 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
-#include <linux/workqueue.h>
 
 #include "cdm_test_uapi.h"
 #include "test.h"
 
 #define CDM_TEST_UNREGISTER_MS	60000	/* where nobody says how long */
 #define CDM_TEST_CHUNK		PAGE_SIZE
+
+static unsigned int cdm_test_leave_ms = CDM_TEST_UNREGISTER_MS;
+module_param_named(leave_ms, cdm_test_leave_ms, uint, 0644);
+MODULE_PARM_DESC(leave_ms, "milliseconds that tenants are given to leave when the module is unloaded");
 
 /* One range of special purpose memory; mem is NULL while not registered. */
 struct cdm_test_slot {
@@ -167,8 +169,8 @@ struct cdm_memory *cdm_test_memory(int nid)
 	return slot ? slot->mem : NULL;
 }
 
-/* The memory has gone, but not by way of an ioctl of this file. */
-void cdm_test_forget(struct cdm_memory *mem)
+/* The memory is lost, and has @gone, or what somebody holds of it is left. */
+void cdm_test_forget(struct cdm_memory *mem, bool gone)
 {
 	unsigned int i;
 
@@ -176,7 +178,8 @@ void cdm_test_forget(struct cdm_memory *mem)
 	for (i = 0; i < cdm_test_nr_slots; i++) {
 		if (cdm_test_slots[i].mem != mem)
 			continue;
-		cdm_test_slots[i].mem = NULL;
+		if (gone)
+			cdm_test_slots[i].mem = NULL;
 		cdm_test_slots[i].lost = true;
 	}
 }
@@ -248,6 +251,31 @@ static long cdm_test_ioc_unregister(void __user *arg)
 	ask.nr_busy = evac.nr_busy;
 	if (copy_to_user(arg, &ask, sizeof(ask)))
 		return -EFAULT;
+	return ret;
+}
+
+/* Unlike UNREGISTER, this leaves behind what is still in use. */
+static long cdm_test_ioc_leave(void __user *arg)
+{
+	struct cdm_test_reserve ask;
+	int err, ret = -ENODEV;
+	unsigned int i;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	guard(mutex)(&cdm_test_lock);
+	for (i = 0; i < cdm_test_nr_slots; i++) {
+		struct cdm_test_slot *slot = &cdm_test_slots[i];
+
+		if (!slot->mem || cdm_memory_nid(slot->mem) != ask.nid)
+			continue;
+		err = cdm_leave_memory(slot->mem, ask.deadline_ms, NULL);
+		if (err || ret == -ENODEV)
+			ret = err;
+		slot->mem = NULL;
+		/* What is left behind is in use, and not ours to erase. */
+		slot->lost &= !err;
+	}
 	return ret;
 }
 
@@ -755,6 +783,8 @@ static long cdm_test_ioctl(struct file *file, unsigned int cmd,
 		return cdm_test_ioc_unregister_one(user);
 	case CDM_TEST_IOC_ALLOC:
 		return cdm_test_ioc_alloc(user);
+	case CDM_TEST_IOC_LEAVE:
+		return cdm_test_ioc_leave(user);
 	default:
 		return cdm_test_owner_ioctl(priv, cmd, user);
 	}
@@ -807,38 +837,19 @@ static int cdm_test_register_spm(const struct range *range, void *data)
 	return nid < 0 ? nid : 0;
 }
 
-/*
- * At unload every range must go, for nobody could unregister it later. If some
- * tenant cannot leave, wait for it rather than lose it.
- */
-static void cdm_test_unregister_work(struct work_struct *work)
+/* At unload every range goes, or stays behind if some tenant cannot leave in time. */
+static void cdm_test_leave_all(void)
 {
-	const unsigned int ms = CDM_TEST_UNREGISTER_MS;
 	unsigned int i;
-	int ret;
 
-	mutex_lock(&cdm_test_lock);
+	guard(mutex)(&cdm_test_lock);
 	for (i = 0; i < cdm_test_nr_slots; i++) {
 		struct cdm_test_slot *slot = &cdm_test_slots[i];
 
-		while (slot->mem &&
-		       (ret = cdm_unregister_memory(slot->mem, ms, NULL)) &&
-		       (ret != -ENODEV || cdm_lose_memory(slot->mem, NULL)))
-			msleep(MSEC_PER_SEC);
+		if (slot->mem)
+			cdm_leave_memory(slot->mem, cdm_test_leave_ms, NULL);
 		slot->mem = NULL;
 	}
-	mutex_unlock(&cdm_test_lock);
-}
-
-/* In a worker, which no signal to whoever unloads the module can disturb. */
-static void cdm_test_unregister_all(void)
-{
-	struct work_struct work;
-
-	INIT_WORK_ONSTACK(&work, cdm_test_unregister_work);
-	queue_work(system_unbound_wq, &work);
-	flush_work(&work);
-	destroy_work_on_stack(&work);
 }
 
 static int __init cdm_test_init(void)
@@ -858,7 +869,7 @@ static int __init cdm_test_init(void)
 
 	if (ret == -ENOENT)
 		pr_err("no special purpose memory (Soft Reserved in /proc/iomem): firmware must mark it, or memmap= on the command line\n");
-	cdm_test_unregister_all();
+	cdm_test_leave_all();
 	misc_deregister(&cdm_test_misc);
 	return ret;
 }
@@ -866,8 +877,9 @@ module_init(cdm_test_init);
 
 static void __exit cdm_test_exit(void)
 {
+	/* Nobody opens the file of a module that is going. */
+	cdm_test_leave_all();
 	misc_deregister(&cdm_test_misc);
-	cdm_test_unregister_all();
 }
 module_exit(cdm_test_exit);
 

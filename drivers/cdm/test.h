@@ -32,7 +32,7 @@ extern struct mutex cdm_test_lock;
 
 struct device *cdm_test_device(void);
 struct cdm_memory *cdm_test_memory(int nid);
-void cdm_test_forget(struct cdm_memory *mem);
+void cdm_test_forget(struct cdm_memory *mem, bool gone);
 
 extern const struct cdm_ops cdm_test_ops;
 

@@ -61,6 +61,7 @@ static void cdm_test_page_failed(void *data, unsigned long pfn)
 static struct mm_struct *cdm_test_holder;
 static bool cdm_test_hold_asked, cdm_test_held;
 static DECLARE_WAIT_QUEUE_HEAD(cdm_test_hold_wait);
+static atomic_t cdm_test_nr_folios;
 
 /* Balancing goes on when the process has the lock. */
 static void cdm_test_meet_holder(struct mm_struct *mm)
@@ -206,6 +207,7 @@ static long cdm_test_ioc_events(void __user *arg)
 	events.nr_batches = atomic_long_read(&cdm_test_batches);
 	events.nr_atomic = atomic_long_read(&cdm_test_atomic);
 	events.held = READ_ONCE(cdm_test_held);
+	events.nr_folios = atomic_read(&cdm_test_nr_folios);
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
 }
 
@@ -408,10 +410,10 @@ static long cdm_test_ioc_lose(void __user *arg)
 		return -EFAULT;
 	mutex_lock(&cdm_test_lock);
 	mem = cdm_test_memory(ask.nid);
-	if (mem)
+	if (mem) {
 		ret = cdm_lose_memory(mem, &loss);
-	if (!ret)
-		cdm_test_forget(mem);
+		cdm_test_forget(mem, !ret);
+	}
 	mutex_unlock(&cdm_test_lock);
 	ask.nr_lost = loss.nr_lost;
 	ask.nr_saved = loss.nr_saved;
@@ -553,6 +555,52 @@ static long cdm_test_ioc_hold_mmap(void __user *arg)
 	return ret == -ERESTARTSYS ? -EINTR : ret;
 }
 
+/* Who is in the state has no reference of ours: the caller maps it, and is here. */
+static long cdm_test_hold_folio(struct folio *folio, unsigned int how)
+{
+	int ret, nr_refs = 0;
+
+	folio_lock(folio);
+	if (how == CDM_TEST_HOLD_WRITEBACK)
+		folio_start_writeback(folio);
+	if (how == CDM_TEST_HOLD_FROZEN) {
+		nr_refs = folio_ref_count(folio);
+		if (!folio_ref_freeze(folio, nr_refs)) {
+			folio_unlock(folio);
+			return -EAGAIN;
+		}
+	}
+	if (how != CDM_TEST_HOLD_LOCKED)
+		folio_unlock(folio);
+	atomic_inc(&cdm_test_nr_folios);
+	ret = wait_event_interruptible(cdm_test_hold_wait, false);
+	atomic_dec(&cdm_test_nr_folios);
+	if (how == CDM_TEST_HOLD_LOCKED)
+		folio_unlock(folio);
+	if (how == CDM_TEST_HOLD_WRITEBACK)
+		folio_end_writeback(folio);
+	if (how == CDM_TEST_HOLD_FROZEN)
+		folio_ref_unfreeze(folio, nr_refs);
+	return ret == -ERESTARTSYS ? -EINTR : ret;
+}
+
+static long cdm_test_ioc_hold_folio(void __user *arg)
+{
+	struct cdm_test_hold_folio ask;
+	struct page *page;
+	int ret;
+
+	if (copy_from_user(&ask, arg, sizeof(ask)))
+		return -EFAULT;
+	if (ask.how >= CDM_TEST_HOLD_NR)
+		return -EINVAL;
+	ret = get_user_pages_fast(ask.addr, 1, FOLL_WRITE, &page);
+	if (ret < 0)
+		return ret;
+	put_page(page);
+	return cdm_test_hold_folio(page_folio(page), ask.how);
+}
+
 static long cdm_test_ioc_veto(struct cdm_test_file *priv, void __user *arg)
 {
 	struct cdm_test_veto veto;
@@ -593,6 +641,8 @@ long cdm_test_owner_ioctl(struct cdm_test_file *priv, unsigned int cmd,
 		return cdm_test_ioc_veto(priv, user);
 	case CDM_TEST_IOC_HOLD:
 		return cdm_test_ioc_hold_mmap(user);
+	case CDM_TEST_IOC_HOLD_FOLIO:
+		return cdm_test_ioc_hold_folio(user);
 	default:
 		return -ENOTTY;
 	}

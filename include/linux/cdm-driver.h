@@ -98,7 +98,8 @@ struct cdm_segment {
  *	are not made to fault either (hints, see cdm_report_accesses())
  *
  * All are optional, and are called with the data of cdm_register_memory(). None
- * is called any more once cdm_unregister_memory() has succeeded.
+ * is called any more once cdm_unregister_memory() has succeeded or cdm_leave_memory()
+ * has returned.
  */
 struct cdm_ops {
 	void (*moved)(void *data, unsigned long from, unsigned long to,
@@ -180,6 +181,8 @@ int cdm_unregister_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 			  struct cdm_evacuation *evac);
 void cdm_mark_lost(struct device *owner);
 int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss);
+int cdm_leave_memory(struct cdm_memory *mem, unsigned int deadline_ms,
+		     struct cdm_evacuation *evac);
 int cdm_suspend_memory(struct cdm_memory *mem, unsigned int deadline_ms,
 		       struct cdm_evacuation *evac);
 void cdm_resume_memory(struct cdm_memory *mem);

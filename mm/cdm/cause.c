@@ -417,6 +417,18 @@ void cdm_clean_pages(struct page *page, unsigned long nr_pages)
 }
 
 /*
+ * Offlining a page that is pinned would take for ever, with the locks of memory hotplug.
+ * When a range is removed, which was found empty, somebody else waits for that.
+ */
+static bool cdm_may_offline(unsigned long pfn, unsigned long nr_pages)
+{
+	struct cdm_memory *mem = cdm_memory_of(pfn);
+
+	return !mem || !READ_ONCE(mem->removing) ||
+	       cdm_is_free(pfn, pfn + nr_pages);
+}
+
+/*
  * Memory that has gone offline is empty and still mapped. Whoever gets it next,
  * the owner or a tenant of another node, must not see what was there.
  */
@@ -425,6 +437,9 @@ static int cdm_memory_notify(struct notifier_block *self, unsigned long action,
 {
 	const struct memory_notify *notify = arg;
 
+	if (action == MEM_GOING_OFFLINE &&
+	    !cdm_may_offline(notify->start_pfn, notify->nr_pages))
+		return notifier_from_errno(-EBUSY);
 	if (action == MEM_OFFLINE)
 		cdm_zero_used(notify->start_pfn, notify->nr_pages);
 	return NOTIFY_OK;

@@ -10,6 +10,7 @@
 
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
+#include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/export.h>
 #include <linux/ioport.h>
@@ -18,9 +19,11 @@
 #include <linux/memory_hotplug.h>
 #include <linux/notifier.h>
 #include <linux/numa.h>
+#include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/suspend.h>
+#include <linux/workqueue.h>
 
 #include <trace/events/cdm.h>
 
@@ -29,12 +32,24 @@
 /* The format is prescribed by add_memory_driver_managed(). */
 #define CDM_RESOURCE_NAME	"System RAM (cdm)"
 
+#define CDM_REMOVE_PAUSE	10	/* ms, when a page was in use after all */
+
+/* Attempts to remove what a driver has left behind: ms to the next, first and last. */
+#define CDM_RETRY_MIN		100
+#define CDM_RETRY_MAX		10000
+
 /*
  * Protects the list, and with it which nodes are device nodes. It is not held while
  * tenants leave, which depends on the owner of the range.
  */
 static DEFINE_MUTEX(cdm_lock);
 static LIST_HEAD(cdm_memories);
+
+/* For ranges that their drivers have left behind. */
+static struct workqueue_struct *cdm_wq;
+
+/* An owner that has nothing to say, or has left. */
+static const struct cdm_ops cdm_no_ops;
 
 /* From PM_HIBERNATION_PREPARE to PM_POST_HIBERNATION; written under cdm_lock. */
 static bool cdm_hibernating;
@@ -74,6 +89,15 @@ static int cdm_compare(const struct range *old, const struct range *new)
 	return 0;
 }
 
+static int cdm_refuse_detached(const struct cdm_memory *mem,
+			       const struct range *range)
+{
+	pr_err("%#llx-%#llx: refused, the last driver of node %d has left %#llx-%#llx behind: it goes when nobody holds its pages\n",
+	       range->start, range->end, mem->nid, mem->range.start,
+	       mem->range.end);
+	return -EINPROGRESS;
+}
+
 static int cdm_check_registered(const struct range *range)
 {
 	struct cdm_memory *mem;
@@ -82,6 +106,8 @@ static int cdm_check_registered(const struct range *range)
 	lockdep_assert_held(&cdm_lock);
 	list_for_each_entry(mem, &cdm_memories, list) {
 		ret = cdm_compare(&mem->range, range);
+		if (ret && cdm_memory_is_detached(mem))
+			return cdm_refuse_detached(mem, range);
 		if (ret) {
 			pr_err("%#llx-%#llx: refused, %#llx-%#llx is registered for node %d: unregister that first\n",
 			       range->start, range->end, mem->range.start,
@@ -99,6 +125,8 @@ static int cdm_check_owner(const struct cdm_memory *new)
 
 	lockdep_assert_held(&cdm_lock);
 	list_for_each_entry(mem, &cdm_memories, list) {
+		if (mem->nid == new->nid && cdm_memory_is_detached(mem))
+			return cdm_refuse_detached(mem, &new->range);
 		if (mem->nid == new->nid && mem->owner != new->owner) {
 			pr_err("%#llx-%#llx: refused, node %d belongs to %s\n",
 			       new->range.start, new->range.end, new->nid,
@@ -295,6 +323,8 @@ err:
 	return ret;
 }
 
+static void cdm_retry_work(struct work_struct *work);
+
 static struct cdm_memory *cdm_memory_alloc(struct device *owner)
 {
 	struct cdm_memory *mem;
@@ -308,6 +338,7 @@ static struct cdm_memory *cdm_memory_alloc(struct device *owner)
 	}
 	mutex_init(&mem->lock);
 	mutex_init(&mem->reserve_lock);
+	INIT_DELAYED_WORK(&mem->retry, cdm_retry_work);
 	mem->owner = get_device(owner);
 	return mem;
 }
@@ -384,7 +415,9 @@ static int cdm_register(struct cdm_memory *mem, unsigned int flags)
  * %-EINVAL not aligned or bad @flags, %-ERANGE not addressable, %-EALREADY
  * registered before, %-EEXIST overlaps with a registered range, %-ENXIO not
  * special purpose memory, %-ENODEV no proximity domain, %-ENOTEMPTY the node has
- * RAM, %-EPERM the node is another owner's, %-EBUSY claimed by another driver,
+ * RAM, %-EPERM the node is another owner's, %-EINPROGRESS a driver has left the
+ * memory, or other memory of the node, behind: see cdm_leave_memory(), %-EBUSY
+ * claimed by another driver,
  * %-EOPNOTSUPP for %CDM_MEMMAP_ON_DEVICE where the kernel runs without
  * memory_hotplug.memmap_on_memory=1, %-ENOMEM.
  */
@@ -413,7 +446,7 @@ struct cdm_memory *cdm_register_memory(struct device *owner,
 		return ERR_PTR(-ENOMEM);
 	mem->range = *range;
 	mem->nid = nid;
-	mem->ops = ops;
+	mem->ops = ops ?: &cdm_no_ops;
 	mem->data = data;
 
 	mutex_lock(&cdm_lock);
@@ -442,7 +475,8 @@ static void cdm_relink(int nid)
 	list_for_each_entry(mem, &cdm_memories, list) {
 		if (mem->nid != nid)
 			continue;
-		if (cdm_sysfs_add(nid, mem->owner))
+		if (cdm_sysfs_add(nid, cdm_memory_is_detached(mem) ? NULL :
+								     mem->owner))
 			pr_warn("node %d: no link to %s, no files\n", nid,
 				dev_name(mem->owner));
 		return;
@@ -450,7 +484,7 @@ static void cdm_relink(int nid)
 }
 
 /* The memory is gone; and with the last of it, the node. */
-static void cdm_leave(struct cdm_memory *mem)
+static void cdm_memory_release(struct cdm_memory *mem)
 {
 	lockdep_assert_held(&cdm_lock);
 	memory_group_unregister(mem->mgid);
@@ -466,7 +500,10 @@ static void cdm_leave(struct cdm_memory *mem)
 		cdm_node_del(mem->nid);
 }
 
-/* Take a range offline that is empty, and whose node is closed. */
+/*
+ * Take a range offline that is empty, and whose node is closed. Returns 0; -EBUSY if a
+ * page is in use after all; or another error of memory offlining.
+ */
 static int cdm_remove(struct cdm_memory *mem)
 {
 	int ret;
@@ -483,7 +520,7 @@ static int cdm_remove(struct cdm_memory *mem)
 		list_add_tail(&mem->list, &cdm_memories);
 		cdm_relink(mem->nid);
 	} else {
-		cdm_leave(mem);
+		cdm_memory_release(mem);
 	}
 	mutex_unlock(&cdm_lock);
 	return ret;
@@ -499,10 +536,23 @@ static void cdm_set_closed(struct cdm_memory *mem, enum cdm_closed reason,
 }
 
 /*
- * Empty the range and take it offline. The node is closed meanwhile: what is
- * found empty stays empty, but for an allocation that was under way when the
- * node was closed. Offlining moves that, too.
+ * Empty a range whose node is closed, and take it offline, until @deadline (jiffies).
+ * What is found empty stays empty, but for a page that nobody could take a reference on
+ * when it was looked at: being split, or allocated when the node was closed.
  */
+static int cdm_empty(struct cdm_memory *mem, unsigned long deadline,
+		     struct cdm_evacuation *evac)
+{
+	int ret;
+
+	for (;;) {
+		ret = cdm_evacuate(mem, deadline, evac) ?: cdm_remove(mem);
+		if (ret != -EBUSY || time_after_eq(jiffies, deadline))
+			return ret;
+		msleep(CDM_REMOVE_PAUSE);
+	}
+}
+
 static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 			  struct cdm_evacuation *evac)
 {
@@ -514,9 +564,7 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
 		return -EBUSY;
 
 	cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, true);
-	ret = cdm_evacuate(mem, deadline, evac);
-	if (!ret)
-		ret = cdm_remove(mem);
+	ret = cdm_empty(mem, deadline, evac);
 	if (ret)
 		cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, false);
 	return ret;
@@ -533,10 +581,9 @@ static int cdm_unregister(struct cdm_memory *mem, unsigned long deadline,
  *
  * Context: process context, may sleep. A suspend or loss of @mem that is under way is
  * waited for first, until a signal comes; then beyond the deadline only for the
- * pageblock at hand, for offlining, which finds the memory empty, but for what was
- * being allocated when the node was closed, and for ops of the owner that are
- * under way. Holds up nobody else meanwhile but for offlining. As it frees @mem, no
- * other call for it may be under way that could outlast it.
+ * pageblock at hand, for offlining, which finds the memory empty or fails, and for ops
+ * of the owner that are under way. Holds up nobody else meanwhile but for offlining. As
+ * it frees @mem, no other call for it may be under way that could outlast it.
  * Return: 0; or with the node as usable as before, and @mem still valid: %-EBUSY
  * if tenants are left at the deadline or the owner has not freed all it has
  * allocated, %-EINTR on a signal, %-ENODEV if the memory is lost (which
@@ -582,7 +629,7 @@ EXPORT_SYMBOL_GPL(cdm_unregister_memory);
  * allocated there; and whoever waits for its tenants to leave, in
  * cdm_unregister_memory(), cdm_suspend_memory(), cdm_recall() or cdm_set_reserve(),
  * is about to return with %-ENODEV. There is no way back: the rest is for
- * cdm_lose_memory() to do. Memory that is registered later is not lost.
+ * cdm_lose_memory() or cdm_leave_memory() to do. Memory that is registered later is not lost.
  *
  * Context: any, even NMI; takes no lock. The caller has a reference on @owner.
  */
@@ -600,6 +647,14 @@ void cdm_mark_lost(struct device *owner)
 	}
 }
 EXPORT_SYMBOL_GPL(cdm_mark_lost);
+
+static void cdm_warn_lost(const struct cdm_memory *mem,
+			  const struct cdm_loss *loss, int ret)
+{
+	pr_warn("%#llx-%#llx: lost with node %d: %lu pages, %lu others are on a disk, %lu still held, error %d\n",
+		mem->range.start, mem->range.end, mem->nid, loss->nr_lost,
+		loss->nr_saved, loss->nr_left, ret);
+}
 
 static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
 {
@@ -634,28 +689,151 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  */
 int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 {
-	struct range range = mem->range;
 	struct cdm_loss local = { };
-	int ret, nid = mem->nid;
+	int ret;
 
 	/* The holder of the lock waits for tenants, sees the mark and stops. */
 	if (!test_and_set_bit(CDM_CLOSED_LOST, &mem->closed))
-		cdm_node_shut(nid);
+		cdm_node_shut(mem->nid);
 	mutex_lock(&mem->lock);
 	ret = cdm_lose(mem, &local);
 	mutex_unlock(&mem->lock);
 
 	if (loss)
 		*loss = local;
-	pr_warn("%#llx-%#llx: lost with node %d: %lu pages, %lu others are on a disk, %lu still held, error %d\n",
-		range.start, range.end, nid, local.nr_lost, local.nr_saved,
-		local.nr_left, ret);
+	cdm_warn_lost(mem, &local, ret);
 	if (ret)
 		return ret;
 	cdm_memory_free(mem);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_lose_memory);
+
+/* A driver leaves: as cdm_unregister() or cdm_lose(), whatever befalls the device. */
+static int cdm_leave(struct cdm_memory *mem, unsigned long deadline,
+		     struct cdm_evacuation *evac)
+{
+	struct cdm_loss loss = { };
+	int ret = -ENODEV;
+
+	lockdep_assert_held(&mem->lock);
+	evac->nr_owner = atomic_long_read(&mem->nr_owned);
+	cdm_set_closed(mem, CDM_CLOSED_UNREGISTERING, true);
+	if (!cdm_memory_is_lost(mem))
+		ret = cdm_empty(mem, deadline, evac);
+	if (ret != -ENODEV)
+		return ret;
+	do {
+		ret = cdm_lose(mem, &loss);
+	} while (ret && !signal_pending(current) &&
+		 time_before(jiffies, deadline));
+	cdm_warn_lost(mem, &loss, ret);
+	return ret;
+}
+
+/*
+ * The driver is gone from here on. Its ops are called no more, though some may be under
+ * way, and the link in sysfs leads nowhere.
+ */
+static void cdm_detach(struct cdm_memory *mem)
+{
+	lockdep_assert_held(&mem->lock);
+	mutex_lock(&cdm_lock);
+	set_bit(CDM_CLOSED_DETACHED, &mem->closed);
+	cdm_sysfs_unlink(mem->nid);
+	mutex_unlock(&cdm_lock);
+	WRITE_ONCE(mem->ops, &cdm_no_ops);
+}
+
+/* One attempt to remove what a driver has left behind. */
+static int cdm_retry(struct cdm_memory *mem)
+{
+	struct cdm_evacuation evac = { };
+	struct cdm_loss loss = { };
+	int ret = -ENODEV;
+
+	lockdep_assert_held(&mem->lock);
+	if (!cdm_memory_is_lost(mem))
+		ret = cdm_evacuate_once(mem, &evac) ?: cdm_remove(mem);
+	return ret == -ENODEV ? cdm_lose(mem, &loss) : ret;
+}
+
+/* Nobody says when a pin goes. The longer it has been there, the longer it may stay. */
+static void cdm_retry_work(struct work_struct *work)
+{
+	struct cdm_memory *mem = container_of(to_delayed_work(work),
+					      struct cdm_memory, retry);
+	int ret;
+
+	mutex_lock(&mem->lock);
+	ret = cdm_retry(mem);
+	mutex_unlock(&mem->lock);
+	if (ret) {
+		mem->retry_ms = min(2 * mem->retry_ms, CDM_RETRY_MAX);
+		queue_delayed_work(cdm_wq, &mem->retry,
+				   msecs_to_jiffies(mem->retry_ms));
+		return;
+	}
+	pr_info("%#llx-%#llx: left node %d, after its driver\n",
+		mem->range.start, mem->range.end, mem->nid);
+	cdm_memory_free(mem);
+}
+
+/**
+ * cdm_leave_memory - the driver leaves, and its memory with it, now or later
+ * @mem: from cdm_register_memory(); not to be used any more when this returns
+ * @deadline_ms: milliseconds that tenants are given to leave
+ * @evac: NULL, or where to report what moved and what is left, and why
+ *
+ * For remove(), which cannot fail and should not wait for whoever holds a page; and for
+ * a device that is lost, after cdm_mark_lost(). Tenants move to RAM as by
+ * cdm_unregister_memory(), or, where the memory is lost or gets lost meanwhile, are cut
+ * off as by cdm_lose_memory(). What cannot go until the deadline, because of a pin for
+ * example, stays behind: its node remains closed, and the core removes the memory when
+ * the last page is free. Its users notice nothing; so the memory has to stay accessible,
+ * as if the driver were there. A signal is taken for the deadline.
+ *
+ * No op of the owner is called any more when this returns: the module may go. The owner
+ * frees its own pages first; those it does not free keep the memory for ever. Until the
+ * memory is gone it cannot be registered again, and no driver may erase it.
+ *
+ * Context: process context, may sleep. A suspend or loss of @mem that is under way is
+ * waited for first; then beyond the deadline as by cdm_unregister_memory(). As it gives
+ * @mem away, no other call for it may be under way that could outlast it.
+ * Return: 0 if the memory is gone, %-EINPROGRESS if it is left behind.
+ */
+int cdm_leave_memory(struct cdm_memory *mem, unsigned int deadline_ms,
+		     struct cdm_evacuation *evac)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(deadline_ms);
+	struct cdm_evacuation local = { };
+	int ret;
+
+	mutex_lock(&mem->lock);
+	ret = cdm_leave(mem, deadline, &local);
+	if (ret)
+		cdm_detach(mem);
+	mutex_unlock(&mem->lock);
+
+	if (evac)
+		*evac = local;
+	if (!ret) {
+		pr_info("%#llx-%#llx: left node %d, %lu pages moved to RAM\n",
+			mem->range.start, mem->range.end, mem->nid,
+			local.nr_moved);
+		cdm_memory_free(mem);
+		return 0;
+	}
+	pr_warn("%#llx-%#llx: stays on node %d, closed, after its driver, error %d: %lu pages moved; left: %lu pinned, %lu without RAM, %lu busy, %lu of the owner\n",
+		mem->range.start, mem->range.end, mem->nid, ret, local.nr_moved,
+		local.nr_pinned, local.nr_no_ram, local.nr_busy, local.nr_owner);
+	synchronize_srcu(&mem->srcu);
+	mem->retry_ms = CDM_RETRY_MIN;
+	queue_delayed_work(cdm_wq, &mem->retry,
+			   msecs_to_jiffies(mem->retry_ms));
+	return -EINPROGRESS;
+}
+EXPORT_SYMBOL_GPL(cdm_leave_memory);
 
 /**
  * cdm_suspend_memory - send all tenants home, for the time that power is off
@@ -763,6 +941,22 @@ static int cdm_check_empty(void)
 	return 0;
 }
 
+/* A device without a driver has nobody who could send its tenants home. */
+static int cdm_check_detached(void)
+{
+	struct cdm_memory *mem;
+
+	lockdep_assert_held(&cdm_lock);
+	list_for_each_entry(mem, &cdm_memories, list) {
+		if (!cdm_memory_is_detached(mem) || cdm_memory_is_lost(mem))
+			continue;
+		pr_err("suspend refused: the driver of node %d has left, and pages of it are in use\n",
+		       mem->nid);
+		return -EBUSY;
+	}
+	return 0;
+}
+
 /*
  * The image of a hibernated machine is one of its RAM. What is on a device is
  * lost with its power, so there must be nothing.
@@ -772,6 +966,10 @@ static int cdm_pm_notify(struct notifier_block *self, unsigned long action,
 {
 	int ret = 0;
 
+	if (action == PM_SUSPEND_PREPARE) {
+		guard(mutex)(&cdm_lock);
+		return notifier_from_errno(cdm_check_detached());
+	}
 	if (action != PM_HIBERNATION_PREPARE && action != PM_POST_HIBERNATION)
 		return NOTIFY_DONE;
 
@@ -789,11 +987,14 @@ static struct notifier_block cdm_pm_nb = {
 	.notifier_call = cdm_pm_notify,
 };
 
-static int __init cdm_pm_init(void)
+static int __init cdm_core_init(void)
 {
+	cdm_wq = alloc_workqueue("cdm", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	if (!cdm_wq)
+		return -ENOMEM;
 	return register_pm_notifier(&cdm_pm_nb);
 }
-subsys_initcall(cdm_pm_init);
+subsys_initcall(cdm_core_init);
 
 #ifdef CONFIG_CDM_KUNIT_TEST
 #include "tests/core-kunit.h"

@@ -451,29 +451,11 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 	}
 }
 
-/*
- * Migrate every tenant of @mem to RAM until @deadline (jiffies). The node
- * must be closed, or new tenants come in at the other end.
- *
- * Returns 0 when the range is empty. Or, and @evac then counts what is left by
- * reason, -EBUSY at the deadline, -EINTR on a signal, -ENODEV if it is lost.
- */
-int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
-		 struct cdm_evacuation *evac)
+/* What came of it. */
+static int cdm_evacuated(struct cdm_memory *mem, unsigned long nr_left,
+			 bool no_ram, struct cdm_evacuation *evac)
 {
 	const struct range *range = &mem->range;
-	struct cdm_scratch scratch;
-	unsigned long nr_left;
-	bool no_ram = false;
-
-	cdm_scratch_alloc(&scratch, CDM_SCRATCH_TRY);
-	for (;;) {
-		nr_left = cdm_evict_pass(mem, deadline, &scratch, &no_ram, evac);
-		if (!nr_left || cdm_evict_stop(mem, deadline))
-			break;
-		msleep(CDM_EVICT_PAUSE);
-	}
-	cdm_scratch_free(&scratch);
 
 	if (nr_left) {
 		/* The batches of the CPUs hold references, too. */
@@ -488,4 +470,71 @@ int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 	if (cdm_memory_is_lost(mem))
 		return -ENODEV;
 	return signal_pending(current) ? -EINTR : -EBUSY;
+}
+
+/*
+ * Migrate every tenant of @mem to RAM until @deadline (jiffies). The node
+ * must be closed, or new tenants come in at the other end.
+ *
+ * Returns 0 when the range is empty. Or, and @evac then counts what is left by
+ * reason, -EBUSY at the deadline, -EINTR on a signal, -ENODEV if it is lost.
+ */
+int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
+		 struct cdm_evacuation *evac)
+{
+	struct cdm_scratch scratch;
+	unsigned long nr_left;
+	bool no_ram = false;
+
+	cdm_scratch_alloc(&scratch, CDM_SCRATCH_TRY);
+	for (;;) {
+		nr_left = cdm_evict_pass(mem, deadline, &scratch, &no_ram, evac);
+		if (!nr_left || cdm_evict_stop(mem, deadline))
+			break;
+		msleep(CDM_EVICT_PAUSE);
+	}
+	cdm_scratch_free(&scratch);
+	return cdm_evacuated(mem, nr_left, no_ram, evac);
+}
+
+/* The same in one pass, for which nobody waits. */
+int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac)
+{
+	struct cdm_scratch scratch;
+	unsigned long nr_left;
+	bool no_ram = false;
+
+	cdm_scratch_alloc(&scratch, CDM_SCRATCH_TRY);
+	nr_left = cdm_evict_pass(mem, jiffies + MAX_JIFFY_OFFSET, &scratch,
+				 &no_ram, evac);
+	cdm_scratch_free(&scratch);
+	return cdm_evacuated(mem, nr_left, no_ram, evac);
+}
+
+/* Neither free nor in use: set aside after a memory failure, which keeps a reference. */
+static bool cdm_is_set_aside(struct page *page)
+{
+	return PageHWPoison(page) && page_count(page) <= 1;
+}
+
+/*
+ * Returns whether no page of [@pfn, @end_pfn) is in use. Nothing is allocated there: the
+ * pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
+ */
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn)
+{
+	while (pfn < end_pfn) {
+		struct page *page = pfn_to_page(pfn);
+		struct folio *folio = page_folio(page);
+
+		if (folio_test_hugetlb(folio) && !folio_ref_count(folio))
+			pfn = folio_pfn(folio) + folio_nr_pages(folio);
+		else if (PageBuddy(page))
+			pfn += cdm_nr_free_at(pfn);
+		else if (cdm_is_set_aside(page))
+			pfn++;
+		else
+			return false;
+	}
+	return true;
 }

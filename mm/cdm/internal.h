@@ -17,6 +17,7 @@
 #include <linux/range.h>
 #include <linux/seqlock.h>
 #include <linux/srcu.h>
+#include <linux/workqueue.h>
 
 struct cdm_evacuation;
 struct cdm_loss;
@@ -57,32 +58,35 @@ enum cdm_closed {
 	CDM_CLOSED_SUSPENDED,		/* a range is suspended, or about to be */
 	CDM_CLOSED_HIBERNATION,		/* the machine is about to hibernate */
 	CDM_CLOSED_LOST,		/* a range cannot be read any more */
+	CDM_CLOSED_DETACHED,		/* the driver of a range has left it behind */
 	CDM_NR_CLOSED
 };
 
 /**
  * struct cdm_memory - one registered range of device memory
  * @list: entry in the list of all ranges
- * @lock: held by one of unregister, loss, suspend and resume at a time, and while
- *	they wait for tenants; taken before the lock of the list
+ * @lock: held by one of unregister, departure, loss, suspend and resume at a time, and
+ *	while they wait for tenants; taken before the lock of the list
  * @by_node: entry in the list of those of its node
  * @range: physical addresses, inclusive
  * @nid: the device node
  * @mgid: memory group of its memory blocks
  * @owner: the device that owns the range
  * @res: the claim in the resource tree
- * @ops: what the owner can do and wants to know, or NULL
+ * @ops: what the owner can do and wants to know; nothing once it has left
  * @data: handed to @ops
  * @srcu: held for reading by those who may call @ops, or look at the range without a
  *	page of it in use
  * @removing: the locks of memory hotplug are held to remove the range: the engine,
- *	which may hang, is not asked to copy
+ *	which may hang, is not asked to copy, and nothing waits for tenants
  * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
  * @reserve_lock: held from a change of @nr_reserve until it holds or is undone
  * @closed: why the node is closed on behalf of the range: bits of enum
  *	cdm_closed. The bit for loss is set from any context and never cleared
+ * @retry: the next attempt to remove a range that its driver has left behind, and
+ * @retry_ms: how long that one waits
  */
 struct cdm_memory {
 	struct list_head list;
@@ -102,12 +106,26 @@ struct cdm_memory {
 	unsigned long nr_reserve;
 	struct mutex reserve_lock;	/* see above */
 	unsigned long closed;
+	struct delayed_work retry;
+	unsigned int retry_ms;
 };
 
 /* Contents of the range that are read or written are worth nothing. */
 static inline bool cdm_memory_is_lost(const struct cdm_memory *mem)
 {
 	return test_bit(CDM_CLOSED_LOST, &mem->closed);
+}
+
+/* Its driver has left the range behind, and knows nothing of it any more. */
+static inline bool cdm_memory_is_detached(const struct cdm_memory *mem)
+{
+	return test_bit(CDM_CLOSED_DETACHED, &mem->closed);
+}
+
+/* The ops of the owner, which is there as long as the caller holds @mem->srcu. */
+static inline const struct cdm_ops *cdm_memory_ops(const struct cdm_memory *mem)
+{
+	return READ_ONCE(mem->ops);
 }
 
 /* node.c */
@@ -307,6 +325,8 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 		 struct cdm_evacuation *evac);
+int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac);
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn);
 
 /* core.c */
 unsigned long cdm_why_closed(int nid);
@@ -408,6 +428,7 @@ u64 cdm_memmap_size(u64 size);
 
 /* sysfs.c */
 int cdm_sysfs_add(int nid, struct device *owner);
+void cdm_sysfs_unlink(int nid);
 void cdm_sysfs_del(int nid);
 
 /* book.c */

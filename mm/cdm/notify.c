@@ -49,12 +49,16 @@ static void cdm_memory_exit(struct cdm_memory *mem, int idx)
 /* The kernel has dealt with a failure of the page at @pfn. */
 void __cdm_note_failure(unsigned long pfn)
 {
+	const struct cdm_ops *ops;
 	struct cdm_memory *mem;
 	int idx;
 
 	mem = cdm_memory_enter(pfn, &idx);
-	if (mem && mem->ops && mem->ops->failed)
-		mem->ops->failed(mem->data, pfn);
+	if (!mem)
+		return;
+	ops = cdm_memory_ops(mem);
+	if (ops->failed)
+		ops->failed(mem->data, pfn);
 	cdm_memory_exit(mem, idx);
 }
 
@@ -102,8 +106,13 @@ void cdm_sides_find_to(struct cdm_sides *sides, unsigned long to)
 static void cdm_tell_moved(struct cdm_memory *mem, unsigned long from,
 			   unsigned long to, unsigned long nr_pages)
 {
-	if (mem && mem->ops && mem->ops->moved)
-		mem->ops->moved(mem->data, from, to, nr_pages);
+	const struct cdm_ops *ops;
+
+	if (!mem)
+		return;
+	ops = cdm_memory_ops(mem);
+	if (ops->moved)
+		ops->moved(mem->data, from, to, nr_pages);
 }
 
 /* Tell the owners of both sides, which may be the same one, or none. */
@@ -120,23 +129,29 @@ void cdm_moved(struct cdm_sides *sides, unsigned long from, unsigned long to,
 bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 		       unsigned long size, bool to_device)
 {
+	const struct cdm_ops *ops;
 	struct cdm_memory *mem;
 	bool ret = true;
 	int idx;
 
 	mem = cdm_memory_enter_on(nid, &idx);
-	if (mem && mem->ops && mem->ops->may_balance)
-		ret = mem->ops->may_balance(mem->data, mm, start, size,
-					    to_device);
+	if (!mem)
+		return true;
+	ops = cdm_memory_ops(mem);
+	if (ops->may_balance)
+		ret = ops->may_balance(mem->data, mm, start, size, to_device);
 	cdm_memory_exit(mem, idx);
 	return ret;
 }
 
-/* The owner, who stays, may know of a loss that it has not marked yet. */
+/* The owner, if it is there yet, may know of a loss that it has not marked. */
 bool cdm_memory_is_alive(struct cdm_memory *mem)
 {
-	if (!cdm_memory_is_lost(mem) && mem->ops && mem->ops->alive &&
-	    !mem->ops->alive(mem->data))
+	const struct cdm_ops *ops;
+
+	guard(srcu)(&mem->srcu);
+	ops = cdm_memory_ops(mem);
+	if (!cdm_memory_is_lost(mem) && ops->alive && !ops->alive(mem->data))
 		cdm_mark_lost(mem->owner);
 	return !cdm_memory_is_lost(mem);
 }
@@ -153,7 +168,7 @@ void cdm_sides_ask(struct cdm_sides *sides)
 
 static bool cdm_has_engine(const struct cdm_memory *mem)
 {
-	return mem && mem->ops && mem->ops->copy && !cdm_memory_is_lost(mem) &&
+	return mem && cdm_memory_ops(mem)->copy && !cdm_memory_is_lost(mem) &&
 	       !READ_ONCE(mem->removing);
 }
 
@@ -173,17 +188,19 @@ struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 /* Returns whether @nr_pages are worth asking the engine of @mem. */
 bool cdm_engine_wants(const struct cdm_memory *mem, unsigned long nr_pages)
 {
-	return mem && nr_pages * PAGE_SIZE >= mem->ops->copy_min;
+	return mem && nr_pages * PAGE_SIZE >= cdm_memory_ops(mem)->copy_min;
 }
 
 /*
  * Returns 0, -EHWPOISON if something cannot be read, or another errno if the CPU
- * should copy all of it.
+ * should copy all of it: the owner may have left since it was asked for.
  */
 int cdm_copy_by_engine(struct cdm_memory *mem,
 		       const struct cdm_segment *segments, unsigned int nr)
 {
-	return mem->ops->copy(mem->data, segments, nr);
+	const struct cdm_ops *ops = cdm_memory_ops(mem);
+
+	return ops->copy ? ops->copy(mem->data, segments, nr) : -EOPNOTSUPP;
 }
 
 /* How many pages a CPU copies before others may run. */

@@ -73,6 +73,7 @@ static const char * const cdm_closed_names[] = {
 	[CDM_CLOSED_SUSPENDED]		= "suspended",
 	[CDM_CLOSED_HIBERNATION]	= "hibernation",
 	[CDM_CLOSED_LOST]		= "lost",
+	[CDM_CLOSED_DETACHED]		= "detached",
 };
 
 static ssize_t state_show(struct device *dev, struct device_attribute *attr,
@@ -114,14 +115,15 @@ static const struct attribute_group cdm_group = {
 
 /*
  * The files of device node @nid, and a link to @owner: the device that has
- * registered its first range.
+ * registered its first range, or NULL if its driver has left that behind.
  */
 int cdm_sysfs_add(int nid, struct device *owner)
 {
 	struct kobject *kobj = &node_devices[nid]->dev.kobj;
-	int ret;
+	int ret = 0;
 
-	ret = sysfs_create_link(kobj, &owner->kobj, CDM_OWNER_LINK);
+	if (owner)
+		ret = sysfs_create_link(kobj, &owner->kobj, CDM_OWNER_LINK);
 	if (ret)
 		return ret;
 	ret = sysfs_create_group(kobj, &cdm_group);
@@ -130,11 +132,15 @@ int cdm_sysfs_add(int nid, struct device *owner)
 	return ret;
 }
 
+/* The owner has left: whatever happens to the device from now on, the files stay. */
+void cdm_sysfs_unlink(int nid)
+{
+	sysfs_remove_link(&node_devices[nid]->dev.kobj, CDM_OWNER_LINK);
+}
+
 /* Waits for readers: hold no lock that they take, as that of memory hotplug. */
 void cdm_sysfs_del(int nid)
 {
-	struct kobject *kobj = &node_devices[nid]->dev.kobj;
-
-	sysfs_remove_link(kobj, CDM_OWNER_LINK);
-	sysfs_remove_group(kobj, &cdm_group);
+	cdm_sysfs_unlink(nid);
+	sysfs_remove_group(&node_devices[nid]->dev.kobj, &cdm_group);
 }

@@ -4,7 +4,6 @@
  * What a real driver fills in is marked by "here:".
  */
 #include <linux/cdm-driver.h>
-#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/numa.h>
@@ -98,16 +97,19 @@ static int skel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 }
 
 /*
- * There is no way back, so who cannot leave now is waited for. A task that is
- * being killed is not to cut this short: call it from a worker.
+ * There is no way back. What tenants hold beyond the deadline stays behind without us,
+ * and the core removes it later.
  */
 static void skel_remove(struct pci_dev *pdev)
 {
 	struct skel *skel = pci_get_drvdata(pdev);
 
-	/* Here: stop the device. All that it has allocated is free. */
-	while (cdm_unregister_memory(skel->mem, SKEL_DEADLINE_MS, NULL))
-		msleep(MSEC_PER_SEC);
+	/*
+	 * Here: stop the device, but for its memory, which the CPUs may go on using. All
+	 * that it has allocated is free.
+	 */
+	if (skel->mem)
+		cdm_leave_memory(skel->mem, SKEL_DEADLINE_MS, NULL);
 }
 
 /* Here: call this as soon as the link is down, from an interrupt, say. */
@@ -119,8 +121,7 @@ static void __maybe_unused skel_link_is_down(struct skel *skel)
 /* Here: call this then, in process context. */
 static void __maybe_unused skel_link_down(struct skel *skel)
 {
-	while (cdm_lose_memory(skel->mem, NULL))
-		msleep(MSEC_PER_SEC);
+	cdm_leave_memory(skel->mem, SKEL_DEADLINE_MS, NULL);
 	skel->mem = NULL;
 }
 

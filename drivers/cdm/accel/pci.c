@@ -6,7 +6,6 @@
  * driver uses the interface of cdm-driver.h.
  */
 #include <linux/cdm-driver.h>
-#include <linux/delay.h>
 #include <linux/idr.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
@@ -22,8 +21,10 @@
 #define ACCEL_BELLS_BAR		0
 #define ACCEL_SHARED_BAR	2
 #define ACCEL_WATCHDOG		(HZ / 5)
-#define ACCEL_UNREGISTER_MS	60000
-#define ACCEL_PAUSE		100	/* ms until the next attempt */
+
+static unsigned int accel_leave_ms = 60000;
+module_param_named(leave_ms, accel_leave_ms, uint, 0644);
+MODULE_PARM_DESC(leave_ms, "milliseconds that tenants are given to leave the memory");
 
 /* For devices: what may take long on behalf of a process does not come here. */
 struct workqueue_struct *accel_wq;
@@ -146,52 +147,19 @@ static void accel_set_gone(struct accel *accel)
 	up_write(&accel->sem);
 }
 
-/* Returns 0 if there is no memory (any more). */
-static int accel_try_forget_memory(struct accel *accel)
-{
-	int ret = 0;
-
-	mutex_lock(&accel->mem_lock);
-	if (accel->mem && accel_check_link(accel))
-		ret = cdm_lose_memory(accel->mem, NULL);
-	else if (accel->mem)
-		ret = cdm_unregister_memory(accel->mem, ACCEL_UNREGISTER_MS,
-					    NULL);
-	if (!ret)
-		accel->mem = NULL;
-	mutex_unlock(&accel->mem_lock);
-	return ret;
-}
-
 /*
- * There is no way back: tenants that cannot leave now are waited for. If the link
- * goes down meanwhile, they are told so.
+ * There is no way back: what tenants hold beyond the deadline stays behind, and the core
+ * removes it later. If the link goes down meanwhile, they are told so.
  */
 static void accel_forget_memory(struct accel *accel)
 {
-	while (accel_try_forget_memory(accel))
-		msleep(ACCEL_PAUSE);
-}
-
-struct accel_leave {
-	struct work_struct work;
-	struct accel *accel;
-};
-
-static void accel_unregister_work(struct work_struct *work)
-{
-	accel_forget_memory(container_of(work, struct accel_leave, work)->accel);
-}
-
-/* In a worker, which no signal to whoever unbinds the driver can disturb. */
-static void accel_unregister(struct accel *accel)
-{
-	struct accel_leave leave = { .accel = accel };
-
-	INIT_WORK_ONSTACK(&leave.work, accel_unregister_work);
-	queue_work(accel_wq, &leave.work);
-	flush_work(&leave.work);
-	destroy_work_on_stack(&leave.work);
+	mutex_lock(&accel->mem_lock);
+	if (accel->mem) {
+		accel_check_link(accel);
+		cdm_leave_memory(accel->mem, READ_ONCE(accel_leave_ms), NULL);
+	}
+	accel->mem = NULL;
+	mutex_unlock(&accel->mem_lock);
 }
 
 static void accel_lost_work(struct work_struct *work)
@@ -351,7 +319,7 @@ static void accel_shut_down(struct accel *accel)
 	accel_irqs_free(accel);
 	cancel_delayed_work_sync(&accel->watchdog);
 	flush_work(&accel->lost_work);
-	accel_unregister(accel);
+	accel_forget_memory(accel);
 	accel_put(accel);
 }
 
@@ -405,7 +373,8 @@ static int accel_suspend_memory(struct accel *accel)
 
 	mutex_lock(&accel->mem_lock);
 	if (accel->mem && !accel_check_link(accel))
-		ret = cdm_suspend_memory(accel->mem, ACCEL_UNREGISTER_MS, NULL);
+		ret = cdm_suspend_memory(accel->mem, READ_ONCE(accel_leave_ms),
+					 NULL);
 	mutex_unlock(&accel->mem_lock);
 	return ret;
 }

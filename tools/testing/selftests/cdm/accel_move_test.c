@@ -1323,14 +1323,28 @@ static void release_held(struct holder *holder)
 	}
 }
 
+static int set_leave_ms(const char *ms)
+{
+	return cdm_write("/sys/module/cdm_accel/parameters/leave_ms", ms);
+}
+
+static bool becomes_gone(const struct accel *a)
+{
+	for (int i = 0; i < ACCEL_MS / 10 && !accel_is_gone(a); i++)
+		usleep(10000);
+	return accel_is_gone(a);
+}
+
 FIXTURE_TEARDOWN(link)
 {
 	release_held(&self->holder);
+	set_leave_ms("60000");
 	close(self->kmsg);
 	if (self->child.pid)
 		cdm_kill(&self->child);
 	accel_close(&self->a);
 	accel_unbind(&self->a.pci);
+	EXPECT_TRUE(becomes_gone(&self->a));
 	set_magic(self->regs, CDM_ACCEL_MAGIC);
 	ASSERT_EQ(0, accel_bind(&self->a.pci));
 	ASSERT_EQ(0, accel_open(&self->a, 0));
@@ -1413,7 +1427,7 @@ TEST_F_TIMEOUT(link, down_while_unbinding, CDM_TIMEOUT)
 	set_magic(self->regs, ~0u);
 	/* As soon as the loss is known, and not at the deadline. */
 	EXPECT_TRUE(is_unreadable(self->held));
-	snprintf(text, sizeof(text), "stays on node %d, error -19", self->a.nid);
+	snprintf(text, sizeof(text), "node %d: closed, ", self->a.nid);
 	EXPECT_TRUE(log_says(self->kmsg, text));
 	for (size_t off = 0; off < SIZE; off += PAGE) {
 		char *page = self->addr + off;
@@ -1438,9 +1452,45 @@ TEST_F_TIMEOUT(link, down_while_suspending, CDM_TIMEOUT)
 	EXPECT_EQ(-ENODEV, cdm_hear(&self->child));
 	EXPECT_TRUE(is_unreadable(self->held));
 	release_held(&self->holder);
-	for (int i = 0; i < ACCEL_MS / 10 && !accel_is_gone(&self->a); i++)
-		usleep(10000);
-	EXPECT_TRUE(accel_is_gone(&self->a));
+	EXPECT_TRUE(becomes_gone(&self->a));
+}
+
+/* The driver does not wait for a page that is held; the node goes when that is free. */
+TEST_F_TIMEOUT(link, unbind_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_leave_ms("1000"));
+	EXPECT_EQ(0, accel_unbind(&self->a.pci));
+	EXPECT_TRUE(closed_for(&self->a, "closed: unregistering detached"));
+	EXPECT_EQ(PAGES, pages_home(self->addr));
+	EXPECT_EQ(1, cdm_pages_on(self->held, PAGE, self->a.nid));
+	EXPECT_EQ(0, cdm_wrong(self->held, PAGE, SEED));
+	/* Nor does one come back before. */
+	EXPECT_GT(0, cdm_write(ACCEL_DRIVER "/bind", self->a.pci.name));
+	EXPECT_TRUE(closed_for(&self->a, "detached"));
+	release_held(&self->holder);
+	EXPECT_TRUE(becomes_gone(&self->a));
+	EXPECT_EQ(0, cdm_wrong(self->held, PAGE, SEED));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(link, suspend_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_leave_ms("1000"));
+	EXPECT_EQ(-EBUSY, accel_debug(&self->a.pci, "suspend", "1"));
+	EXPECT_TRUE(closed_for(&self->a, "open"));
+	EXPECT_EQ(cpu_sum(self->held, PAGE),
+		  accel_sum(self->a.dev, self->held, PAGE));
+}
+
+TEST_F_TIMEOUT(link, down_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	ASSERT_EQ(0, set_leave_ms("1000"));
+	set_magic(self->regs, ~0u);
+	EXPECT_TRUE(closed_for(&self->a, "lost detached"));
+	EXPECT_TRUE(is_unreadable(self->held));
+	EXPECT_EQ(0, accel_unbind(&self->a.pci));
+	release_held(&self->holder);
+	EXPECT_TRUE(becomes_gone(&self->a));
 }
 
 TEST_HARNESS_MAIN

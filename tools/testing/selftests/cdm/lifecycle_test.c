@@ -61,6 +61,8 @@ FIXTURE(life) {
 	long total;
 	struct cdm_child child;
 	struct cdm_child other;
+	int fd;			/* holds a pin, if the test has one */
+	int pipe[2];		/* the same */
 };
 
 FIXTURE_SETUP(life)
@@ -69,6 +71,7 @@ FIXTURE_SETUP(life)
 
 	if (missing)
 		SKIP(return, "%s", missing);
+	self->fd = self->pipe[0] = self->pipe[1] = -1;
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->dev = cdm_dev(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
@@ -83,6 +86,9 @@ FIXTURE_TEARDOWN(life)
 		cdm_kill(&self->child);
 	if (self->other.pid)
 		cdm_kill(&self->other);
+	close(self->fd);
+	close(self->pipe[0]);
+	close(self->pipe[1]);
 	cdm_write(AUTO_ONLINE, self->auto_online);
 	EXPECT_EQ(0, cdm_reset(_metadata));
 	online_all_blocks(self->dev);
@@ -490,6 +496,214 @@ TEST_F_TIMEOUT(life, closed_often_under_allocation, CDM_TIMEOUT)
 	close(fd);
 	EXPECT_EQ(0, cdm_wrong(addr, PAGE, SEED));
 	expect_usable(_metadata, self->dev, self->total);
+}
+
+/* A driver leaves. What its tenants do about it does not matter to it. */
+
+static int leave(int nid, unsigned int deadline_ms)
+{
+	struct cdm_test_reserve arg = {
+		.nid = nid,
+		.deadline_ms = deadline_ms,
+	};
+
+	return cdm_ioctl(CDM_TEST_IOC_LEAVE, &arg);
+}
+
+static bool node_state_is(int nid, const char *state)
+{
+	char path[128], buf[128] = "";
+
+	snprintf(path, sizeof(path), NODES "/node%d/cdm/state", nid);
+	cdm_read(path, buf, sizeof(buf));
+	buf[strcspn(buf, "\n")] = 0;
+	return !strcmp(buf, state);
+}
+
+static bool has_owner(int nid)
+{
+	struct stat st;
+	char path[128];
+
+	snprintf(path, sizeof(path), NODES "/node%d/coherent_device", nid);
+	return !lstat(path, &st);
+}
+
+/* Nobody says when: the kernel looks from time to time. */
+static bool node_goes(int nid)
+{
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (!is_device_node(nid))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static long pages_home(const char *addr)
+{
+	return cdm_spread_in(cdm_spread(addr, SIZE), cdm_rams());
+}
+
+/* What holds of a node that a driver has left behind with one page of a tenant. */
+static void expect_detached(struct __test_metadata *_metadata, int nid,
+			    const char *addr)
+{
+	char *more = cdm_map(SIZE);
+
+	EXPECT_TRUE(node_state_is(nid, "closed: unregistering detached"));
+	EXPECT_FALSE(has_owner(nid));
+	EXPECT_TRUE(is_device_node(nid));
+	EXPECT_EQ(1, cdm_pages_on(addr, SIZE, nid));
+	EXPECT_EQ(PAGES - 1, pages_home(addr));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	cdm_mbind(more, SIZE, MPOL_BIND, 1UL << nid, 0);
+	cdm_fill(more, SIZE, SEED);
+	EXPECT_EQ(PAGES, pages_home(more));
+	munmap(more, SIZE);
+}
+
+TEST_F_TIMEOUT(life, leave_evacuates, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+
+	ASSERT_NE(NULL, addr);
+	EXPECT_EQ(0, leave(self->dev, DEADLINE_MS));
+	expect_gone(_metadata, self->dev);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+/* The driver is gone at its deadline, the node with the last pin. */
+TEST_F_TIMEOUT(life, leave_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+	struct cdm_test_range again = self->range;
+
+	ASSERT_NE(NULL, addr);
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_PIN, &pin));
+	ASSERT_EQ(-EINPROGRESS, leave(self->dev, 500));
+	expect_detached(_metadata, self->dev, addr);
+	EXPECT_EQ(-ENODEV, cdm_unregister(self->dev, 500, NULL));
+
+	/* Neither that range nor a part of it comes back yet. */
+	again.nid = -1;
+	EXPECT_EQ(-EINPROGRESS, cdm_ioctl(CDM_TEST_IOC_REGISTER, &again));
+	again.size /= 2;
+	EXPECT_EQ(-EINPROGRESS, cdm_ioctl(CDM_TEST_IOC_REGISTER, &again));
+	expect_detached(_metadata, self->dev, addr);
+
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_TRUE(node_goes(self->dev));
+	expect_gone(_metadata, self->dev);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+/* The same after a loss: what is there is out of reach, and goes with the pin. */
+TEST_F_TIMEOUT(life, leave_after_loss_is_bounded, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	struct cdm_test_lose lose = { .nid = self->dev };
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+
+	ASSERT_NE(NULL, addr);
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_PIN, &pin));
+	ASSERT_EQ(-EBUSY, cdm_ioctl(CDM_TEST_IOC_LOSE, &lose));
+	EXPECT_TRUE(node_state_is(self->dev, "closed: lost"));
+	ASSERT_EQ(-EINPROGRESS, leave(self->dev, 500));
+	EXPECT_TRUE(node_state_is(self->dev,
+				  "closed: unregistering lost detached"));
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_TRUE(node_goes(self->dev));
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+static int modprobe(const char *what)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "modprobe %s cdm_test 2>&1", what);
+	return system(command);
+}
+
+/* Nothing of the module is left, and no new one has the memory before it is free. */
+TEST_F_TIMEOUT(life, unload_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	struct iovec vec = { .iov_base = addr, .iov_len = PAGE };
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, pipe2(self->pipe, O_CLOEXEC));
+	ASSERT_EQ(PAGE, vmsplice(self->pipe[1], &vec, 1, 0));
+	ASSERT_EQ(0, cdm_write("/sys/module/cdm_test/parameters/leave_ms", "500"));
+	ASSERT_EQ(0, modprobe("-r"));
+	EXPECT_NE(0, access(CDM_TEST_DEVICE, F_OK));
+	expect_detached(_metadata, self->dev, addr);
+	EXPECT_NE(0, modprobe(""));
+	expect_detached(_metadata, self->dev, addr);
+	close(self->pipe[0]);
+	close(self->pipe[1]);
+	self->pipe[0] = self->pipe[1] = -1;
+	EXPECT_TRUE(node_goes(self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	ASSERT_EQ(0, modprobe(""));
+	expect_usable(_metadata, self->dev, self->total);
+}
+
+static int hold_fn(struct cdm_child *me, void *arg)
+{
+	struct cdm_test_hold_folio *hold = arg;
+
+	cdm_ioctl(CDM_TEST_IOC_HOLD_FOLIO, hold);
+	return 0;
+}
+
+/* A child, which has what the test has, holds a folio of it. */
+static bool hold_start(struct cdm_child *child, char *addr, unsigned int how)
+{
+	struct cdm_test_hold_folio hold = {
+		.addr = (uintptr_t)addr,
+		.how = how,
+	};
+	struct cdm_test_events events = {};
+
+	if (cdm_start(child, hold_fn, &hold))
+		return false;
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (!cdm_ioctl(CDM_TEST_IOC_EVENTS, &events) && events.nr_folios)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/*
+ * A page that looked free is not, and memory hotplug would wait for it, with its locks.
+ * Both the driver that asks and the one that leaves are done at their deadlines.
+ */
+TEST_F_TIMEOUT(life, offline_does_not_wait_for_tenants, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_shared(PAGE);
+
+	cdm_fill(addr, PAGE, SEED);
+	ASSERT_EQ(1, cdm_move(addr, PAGE, self->dev));
+	ASSERT_TRUE(hold_start(&self->child, addr, CDM_TEST_HOLD_FROZEN));
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 500, NULL));
+	EXPECT_TRUE(node_state_is(self->dev, "open"));
+	EXPECT_EQ(-EINPROGRESS, leave(self->dev, 500));
+	EXPECT_TRUE(node_state_is(self->dev, "closed: unregistering detached"));
+	cdm_kill(&self->child);
+	self->child.pid = 0;
+	EXPECT_TRUE(node_goes(self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, PAGE, SEED));
+	ASSERT_EQ(0, cdm_register_all());
 }
 
 TEST_F(life, unregister_unknown_node)
