@@ -555,14 +555,16 @@ static long cdm_test_ioc_hold_mmap(void __user *arg)
 	return ret == -ERESTARTSYS ? -EINTR : ret;
 }
 
-/* Who is in the state has no reference of ours: the caller maps it, and is here. */
+/* But for writeback there is no reference of ours: the caller maps it, and is here. */
 static long cdm_test_hold_folio(struct folio *folio, unsigned int how)
 {
 	int ret, nr_refs = 0;
 
 	folio_lock(folio);
-	if (how == CDM_TEST_HOLD_WRITEBACK)
+	if (how == CDM_TEST_HOLD_WRITEBACK) {
+		folio_get(folio);
 		folio_start_writeback(folio);
+	}
 	if (how == CDM_TEST_HOLD_FROZEN) {
 		nr_refs = folio_ref_count(folio);
 		if (!folio_ref_freeze(folio, nr_refs)) {
@@ -577,8 +579,10 @@ static long cdm_test_hold_folio(struct folio *folio, unsigned int how)
 	atomic_dec(&cdm_test_nr_folios);
 	if (how == CDM_TEST_HOLD_LOCKED)
 		folio_unlock(folio);
-	if (how == CDM_TEST_HOLD_WRITEBACK)
+	if (how == CDM_TEST_HOLD_WRITEBACK) {
 		folio_end_writeback(folio);
+		folio_put(folio);
+	}
 	if (how == CDM_TEST_HOLD_FROZEN)
 		folio_ref_unfreeze(folio, nr_refs);
 	return ret == -ERESTARTSYS ? -EINTR : ret;

@@ -84,7 +84,8 @@ struct cdm_segment {
  *	it is. May sleep, but the folios are locked, and the mmap lock of a
  *	process may be held for reading: it must not wait for folio locks, for
  *	anybody who takes an mmap lock, or for allocations that do I/O. Not called
- *	for page cache with buffers, which is migrated under a spin lock.
+ *	for page cache with buffers, which is migrated under a spin lock, nor for
+ *	memory with tags beside its data (MTE of arm64).
  * @copy_min: the least that is worth @copy, in bytes of all segments
  * @alive: is the device there, and the link to it up? Asked whenever the CPU has
  *	copied something from the owner's memory or to it, and while tenants are

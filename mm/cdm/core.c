@@ -685,7 +685,8 @@ static int cdm_lose(struct cdm_memory *mem, struct cdm_loss *loss)
  * be over: cdm_mark_lost() ends those that wait.
  * Return: 0; or with @mem still valid, for another attempt, %-EBUSY if somebody
  * still holds pages (a pin; the owner; shared huge pages of hugetlb, whose file
- * has to be deleted; entries of swap), or the error of memory offlining.
+ * has to be deleted; entries of swap; writeback; a lock, in which case the page is still
+ * mapped), or the error of memory offlining.
  */
 int cdm_lose_memory(struct cdm_memory *mem, struct cdm_loss *loss)
 {

@@ -114,6 +114,7 @@ static bool cdm_find_user(struct folio *folio, struct cdm_user *user)
 		.arg = user,
 		.rmap_one = cdm_note_user,
 		.anon_lock = folio_lock_anon_vma_read,
+		.try_lock = true,
 	};
 
 	user->mm = NULL;
@@ -326,10 +327,12 @@ int cdm_roomy_home(int nid, const nodemask_t *ram)
 	return home;
 }
 
+/* Whoever evicts has a deadline: what cannot go at once is looked at again later. */
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 			 unsigned int *nr_moved)
 {
 	const struct cdm_move move = {
+		.bounded = true,
 		.nid = NUMA_NO_NODE,
 		.reason = reason,
 	};

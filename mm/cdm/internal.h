@@ -174,7 +174,8 @@ bool cdm_policy_permits(struct vm_area_struct *vma, unsigned long addr, int nid,
  */
 struct cdm_move {
 	struct mm_struct *mm;
-	bool nowait;		/* neither for reclaim nor for the process */
+	bool nowait;		/* neither for reclaim nor for the process, */
+	bool bounded;		/* nor, as here, for locks of folios and writeback */
 	bool drained;		/* the batches of all CPUs, for this call */
 	int from;
 	int nid;

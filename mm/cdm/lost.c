@@ -145,11 +145,11 @@ static void cdm_mark_ptes(struct folio *folio, bool locked)
 /*
  * A folio of the swap cache has the data that are in swap, unless it was written to,
  * or never was there: then the page tables get entries of swap, which are read from
- * there. Returns whether that is so.
+ * there. Returns whether that is so. What is being written may have been read too late.
  */
 static bool cdm_unmap_swapped(struct folio *folio)
 {
-	if (!folio_test_swapcache(folio))
+	if (!folio_test_swapcache(folio) || folio_test_writeback(folio))
 		return false;
 	if (folio_mapped(folio))
 		try_to_unmap(folio, CDM_UNMAP);
@@ -184,7 +184,8 @@ static void cdm_unmap_folio(struct folio *folio, bool poison)
 static bool cdm_on_disk(struct folio *folio)
 {
 	return !folio_test_anon(folio) && !folio_test_swapbacked(folio) &&
-	       !folio_test_hugetlb(folio) && !folio_test_dirty(folio);
+	       !folio_test_hugetlb(folio) && !folio_test_dirty(folio) &&
+	       !folio_test_writeback(folio);
 }
 
 /*
@@ -291,12 +292,29 @@ static void cdm_lose_swapcache(struct folio *folio)
 	}
 }
 
+/*
+ * Writeback is not waited for: it may be to the device that is lost. Whoever has the
+ * folio mapped is cut off all the same; the rest is for a later pass.
+ */
+static bool cdm_lose_writeback(struct folio *folio)
+{
+	if (!folio_test_writeback(folio))
+		return false;
+	if (!folio_mapped(folio))
+		return true;
+	cdm_lose_mapped(folio);
+	if (!folio_test_swapbacked(folio))
+		mapping_set_error(folio->mapping, -EIO);
+	return true;
+}
+
 static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
 {
 	long nr_pages = folio_nr_pages(folio);
 	bool saved;
 
-	folio_wait_writeback(folio);
+	if (cdm_lose_writeback(folio))
+		return;
 	saved = cdm_lose_mapped(folio);
 	if (folio_test_swapcache(folio))
 		cdm_lose_swapcache(folio);
@@ -311,14 +329,16 @@ static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)
 		loss->nr_lost += nr_pages;
 }
 
+/* Nobody says how long a folio stays locked: it is tried for again, not waited for. */
 static void cdm_lose_folio(struct folio *folio, struct cdm_loss *loss)
 {
-	if (folio_mapped(folio) || folio_mapping(folio) ||
-	    folio_test_swapcache(folio)) {
-		folio_lock(folio);
-		cdm_lose_locked(folio, loss);
-		folio_unlock(folio);
-	}
+	if (!folio_mapped(folio) && !folio_mapping(folio) &&
+	    !folio_test_swapcache(folio))
+		return;
+	if (!folio_trylock(folio))
+		return;
+	cdm_lose_locked(folio, loss);
+	folio_unlock(folio);
 }
 
 static unsigned long cdm_count_used(const struct range *range)
@@ -352,7 +372,8 @@ static void cdm_lose_pass(const struct range *range, struct cdm_loss *loss)
 
 /*
  * Cut all users off from [@range], whose node is closed. What is counted as left
- * in @loss is out of reach of page tables, but not free.
+ * in @loss is out of reach of page tables, but not free; unless somebody has had it
+ * locked all the time.
  */
 void cdm_lose_range(const struct range *range, struct cdm_loss *loss)
 {

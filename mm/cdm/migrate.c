@@ -91,6 +91,12 @@ static unsigned int cdm_count_small(struct list_head *folios)
 	return nr;
 }
 
+/* Folios that are locked or under writeback are waited for only by who can wait. */
+static enum migrate_mode cdm_migrate_mode(const struct cdm_move *move)
+{
+	return move->nowait || move->bounded ? MIGRATE_ASYNC : MIGRATE_SYNC;
+}
+
 /*
  * Move isolated folios to the node of @move. A node that is asked for is taken and
  * no other, RAM may fall back to more distant RAM. Neither invokes the OOM killer.
@@ -113,8 +119,7 @@ int cdm_migrate_folios(struct list_head *folios, const struct cdm_move *move,
 
 	targets.blocks.wanted = cdm_count_small(folios);
 	ret = migrate_pages(folios, cdm_alloc_target, NULL,
-			    (unsigned long)&targets,
-			    move->nowait ? MIGRATE_ASYNC : MIGRATE_SYNC,
+			    (unsigned long)&targets, cdm_migrate_mode(move),
 			    move->reason, nr_moved);
 	cdm_blocks_end(&targets.blocks);
 	if (ret)

@@ -706,6 +706,98 @@ TEST_F_TIMEOUT(life, offline_does_not_wait_for_tenants, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_register_all());
 }
 
+/* Somebody has one folio locked, or under writeback, for as long as they like. */
+FIXTURE(held) {
+	int dev;
+	char *addr;
+	char *page;		/* that one */
+	struct cdm_child child;
+	bool lost;
+};
+
+FIXTURE_VARIANT(held) {
+	unsigned int how;
+};
+
+FIXTURE_VARIANT_ADD(held, locked) { .how = CDM_TEST_HOLD_LOCKED };
+FIXTURE_VARIANT_ADD(held, writeback) { .how = CDM_TEST_HOLD_WRITEBACK };
+
+FIXTURE_SETUP(held)
+{
+	const char *missing = cdm_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(0, cdm_reset(_metadata));
+	self->dev = cdm_dev(0);
+	self->addr = cdm_map_shared(SIZE);
+	self->page = self->addr + SIZE / 2;
+	cdm_fill(self->addr, SIZE, SEED);
+	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
+	ASSERT_TRUE(hold_start(&self->child, self->page, variant->how));
+}
+
+static void hold_end(struct cdm_child *child)
+{
+	cdm_kill(child);
+	child->pid = 0;
+}
+
+FIXTURE_TEARDOWN(held)
+{
+	struct cdm_test_lose lose = { .nid = self->dev };
+
+	if (self->child.pid)
+		hold_end(&self->child);
+	if (self->lost)
+		cdm_ioctl(CDM_TEST_IOC_LOSE, &lose);
+	EXPECT_EQ(0, cdm_reset(_metadata));
+}
+
+TEST_F_TIMEOUT(held, folio_does_not_hold_up_unregister, CDM_TIMEOUT)
+{
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 500, NULL));
+	EXPECT_EQ(PAGES - 1, pages_home(self->addr));
+	hold_end(&self->child);
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+TEST_F_TIMEOUT(held, folio_does_not_hold_up_recall, CDM_TIMEOUT)
+{
+	struct cdm_test_recall recall = {
+		.nid = self->dev,
+		.nr = cdm_node_meminfo(self->dev, "MemTotal") / (PAGE / 1024),
+		.deadline_ms = 1000,
+	};
+	int err = cdm_ioctl(CDM_TEST_IOC_RECALL, &recall);
+
+	/* The owner has the other pages, until its file is closed, which it is. */
+	EXPECT_TRUE(err == -EBUSY || err == -ETIME);
+	EXPECT_EQ(PAGES - 1, pages_home(self->addr));
+	hold_end(&self->child);
+	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
+}
+
+/* What is locked is the one thing that cannot be unmapped, before it is let go. */
+TEST_F_TIMEOUT(held, folio_does_not_hold_up_loss, CDM_TIMEOUT)
+{
+	struct cdm_test_lose lose = { .nid = self->dev };
+	bool locked = variant->how == CDM_TEST_HOLD_LOCKED;
+
+	self->lost = true;
+	EXPECT_EQ(-EBUSY, cdm_ioctl(CDM_TEST_IOC_LOSE, &lose));
+	EXPECT_EQ(1, lose.nr_left);
+	EXPECT_EQ(PAGES - 1, lose.nr_lost);
+	EXPECT_TRUE(node_state_is(self->dev, "closed: lost"));
+	EXPECT_EQ(locked, cdm_pages_on(self->page, PAGE, self->dev));
+	hold_end(&self->child);
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_LOSE, &lose));
+	EXPECT_EQ(0, lose.nr_left);
+	self->lost = false;
+	EXPECT_EQ(0, cdm_pages_on(self->addr, SIZE, self->dev));
+}
+
 TEST_F(life, unregister_unknown_node)
 {
 	EXPECT_GT(0, cdm_unregister(cdm_ram(0), 1000, NULL));
