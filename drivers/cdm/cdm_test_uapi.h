@@ -126,7 +126,7 @@ struct cdm_test_recall {
 	__u32 deadline_ms;
 	__u32 rounds;		/* cancel after that many pageblocks; 0: do not */
 	__u32 alloc_only;
-	__u32 reserved;
+	__u32 nr_asked;		/* out: pageblocks before which the owner was asked */
 	__u64 nr_recalled;	/* out: blocks */
 	__u64 nr_evicted;	/* out: pages */
 	__u64 nr_dirty;		/* out: pages that were not zero */

@@ -250,6 +250,7 @@ static unsigned long cdm_test_nr_spoilt(struct cdm_test_blocks *blocks)
 struct cdm_test_claim {
 	struct cdm_recall recall;
 	unsigned int rounds;	/* until it is cancelled, 0: never */
+	unsigned int nr_asked;
 };
 
 static bool cdm_test_progress(struct cdm_recall *recall)
@@ -257,6 +258,7 @@ static bool cdm_test_progress(struct cdm_recall *recall)
 	struct cdm_test_claim *claim =
 		container_of(recall, struct cdm_test_claim, recall);
 
+	claim->nr_asked++;
 	return !claim->rounds || --claim->rounds;
 }
 
@@ -278,6 +280,7 @@ static int cdm_test_claim(struct cdm_memory *mem, struct cdm_test_recall *ask,
 	ret = cdm_recall(mem, &claim.recall);
 	ask->nr_recalled = claim.recall.nr_recalled;
 	ask->nr_evicted = claim.recall.nr_evicted;
+	ask->nr_asked = claim.nr_asked;
 	return ret;
 }
 
@@ -335,6 +338,7 @@ static long cdm_test_ioc_recall(struct cdm_test_file *priv, void __user *arg)
 		return -EINVAL;
 	ask.nr_recalled = 0;
 	ask.nr_evicted = 0;
+	ask.nr_asked = 0;
 	ask.nr_dirty = 0;
 
 	mutex_lock(&cdm_test_lock);

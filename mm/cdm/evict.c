@@ -24,6 +24,15 @@
 #define CDM_EVICT_PAUSE	10	/* ms between two passes */
 
 /*
+ * A page that has failed belongs to the handler of memory failures, which keeps one
+ * reference on it, but for those of others, who still use it. Ours is one more.
+ */
+static bool cdm_is_set_aside(struct page *page, int nr_refs)
+{
+	return PageHWPoison(page) && page_count(page) <= 1 + nr_refs;
+}
+
+/*
  * A reference on the folio at @pfn, or NULL if the page is free. The reference
  * may turn out to be on something that is no tenant; then it cannot be isolated.
  */
@@ -32,14 +41,14 @@ static struct folio *cdm_get_folio(unsigned long pfn)
 	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
 
-	/* Not online, the memmap if it lies on the device, or out of use. */
-	if (!page || PageReserved(page) || PageHWPoison(page))
+	/* Not online, or the memmap if it lies on the device. */
+	if (!page || PageReserved(page))
 		return NULL;
 
 	folio = page_folio(page);
 	if (!folio_try_get(folio))
 		return NULL;
-	if (unlikely(page_folio(page) != folio)) {
+	if (unlikely(page_folio(page) != folio) || cdm_is_set_aside(page, 1)) {
 		folio_put(folio);
 		return NULL;
 	}
@@ -195,23 +204,27 @@ static bool cdm_is_owned(struct folio *folio)
 	return cdm_cause(folio_pfn(folio)) == CDM_BY_OWNER;
 }
 
-/* Returns whether any of [@pfn, @end_pfn) is in use, but by the owner. */
-bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn)
+static bool cdm_is_page_cache(struct folio *folio)
+{
+	return folio_is_file_lru(folio) && !folio_test_anon(folio) &&
+	       !folio_test_hugetlb(folio);
+}
+
+/*
+ * Returns whether any of [@pfn, @end_pfn) is in use, but by the owner; for @files_only
+ * as page cache.
+ */
+bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn, bool files_only)
 {
 	struct folio *folio;
 	bool found = false;
 
 	while (!found && (folio = cdm_next_folio(&pfn, end_pfn))) {
-		found = !cdm_is_owned(folio);
+		found = !cdm_is_owned(folio) &&
+			(!files_only || cdm_is_page_cache(folio));
 		folio_put(folio);
 	}
 	return found;
-}
-
-static bool cdm_is_page_cache(struct folio *folio)
-{
-	return folio_is_file_lru(folio) && !folio_test_anon(folio) &&
-	       !folio_test_hugetlb(folio);
 }
 
 /*
@@ -514,12 +527,6 @@ int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac)
 	return cdm_evacuated(mem, nr_left, no_ram, evac);
 }
 
-/* Neither free nor in use: set aside after a memory failure, which keeps a reference. */
-static bool cdm_is_set_aside(struct page *page)
-{
-	return PageHWPoison(page) && page_count(page) <= 1;
-}
-
 /*
  * Returns whether no page of [@pfn, @end_pfn) is in use. Nothing is allocated there: the
  * pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
@@ -534,7 +541,7 @@ bool cdm_is_free(unsigned long pfn, unsigned long end_pfn)
 			pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		else if (PageBuddy(page))
 			pfn += cdm_nr_free_at(pfn);
-		else if (cdm_is_set_aside(page))
+		else if (cdm_is_set_aside(page, 0))
 			pfn++;
 		else
 			return false;

@@ -316,7 +316,7 @@ void cdm_scratch_free(struct cdm_scratch *scratch);
 
 /* evict.c */
 struct folio *cdm_next_folio(unsigned long *pfn, unsigned long end_pfn);
-bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn);
+bool cdm_has_tenants(unsigned long pfn, unsigned long end_pfn, bool files_only);
 int cdm_evict_block(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason,
 		    const struct cdm_scratch *scratch, unsigned long *nr_used,

@@ -196,7 +196,8 @@ static bool cdm_room_wants(const struct cdm_room *room, unsigned long block_end)
 	if (room->sweep != CDM_SWEEP_FILES && room->sweep != CDM_SWEEP_ALL &&
 	    !cdm_is_cold(room->pfn, block_end))
 		return false;
-	return cdm_has_tenants(room->pfn, block_end);
+	return cdm_has_tenants(room->pfn, block_end,
+			       room->sweep == CDM_SWEEP_FILES);
 }
 
 /* Evict from a pageblock, unless it is not yet its turn. */

@@ -352,6 +352,34 @@ TEST_F_TIMEOUT(life, pinned_page_fails_unregister, CDM_TIMEOUT)
 	expect_gone(_metadata, self->dev);
 }
 
+/* The failure is told to us, too; nobody touches that page. */
+static void ignore_bus(int sig)
+{
+}
+
+/* A page that has failed and is pinned is in use, not out of use. */
+TEST_F_TIMEOUT(life, failed_page_with_pin_fails_unregister, CDM_TIMEOUT)
+{
+	struct cdm_test_unregister out;
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	__u64 pin = (uintptr_t)addr + SIZE / 2;
+
+	ASSERT_NE(NULL, addr);
+	signal(SIGBUS, ignore_bus);
+	self->fd = open(CDM_TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_PIN, &pin));
+	madvise(addr + SIZE / 2, PAGE, MADV_HWPOISON);
+	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 500, &out));
+	EXPECT_EQ(PAGES - 1, out.nr_moved);
+	EXPECT_EQ(1, out.nr_pinned);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE / 2, SEED));
+	ASSERT_EQ(0, ioctl(self->fd, CDM_TEST_IOC_UNPIN, NULL));
+	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+	/* The failure is forgotten with the node. */
+	ASSERT_EQ(0, cdm_register_all());
+	expect_usable(_metadata, self->dev, self->total);
+}
+
 TEST_F_TIMEOUT(life, ten_cycles_with_tenants, CDM_TIMEOUT)
 {
 	char *addr = cdm_map(SIZE), *shared = cdm_map_shared(SIZE);

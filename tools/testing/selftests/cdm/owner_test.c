@@ -766,6 +766,32 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 	EXPECT_EQ(0, give_back(self->fd));
 }
 
+/* Page cache goes first, and the owner is asked only where there is some. */
+TEST_F_TIMEOUT(owner, recall_asks_where_page_cache_is, CDM_TIMEOUT)
+{
+	const size_t size = ROOM / 2 * MIB;
+	struct cdm_test_recall got;
+	char *addr[2], *file;
+	__u64 hash;
+
+	addr[0] = cdm_map_on(self->dev, size, SEED);
+	file = map_file_on(self->dev, SIZE, &hash);
+	addr[1] = cdm_map_on(self->dev, size, SEED);
+	ASSERT_TRUE(addr[0] && file && addr[1]);
+	ASSERT_EQ(0, recall(self->fd, self->dev, 0,
+			    free_pages(self->dev) + PAGES / 2, DEADLINE_MS,
+			    &got));
+	EXPECT_LE(PAGES / 2, (long)got.nr_evicted);
+	EXPECT_GE(PAGES, (long)got.nr_evicted);
+	/* It lies in no more pageblocks than that. */
+	EXPECT_GE(SIZE / HPAGE + 1, got.nr_asked);
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(size / PAGE,
+			  cdm_pages_on(addr[i], size, self->dev));
+	EXPECT_EQ(hash, cdm_hash(file, SIZE));
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
 #define NR_HUGE	4
 
 /* The owner is asked before each pageblock, also while nobody can go. */
