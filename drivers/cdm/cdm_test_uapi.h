@@ -154,6 +154,7 @@ enum cdm_test_engine {
 	CDM_TEST_ENGINE_POISON,	/* cannot read what it is to copy, */
 	CDM_TEST_ENGINE_SPOTS,	/* or, of each 8 page frames, the fourth */
 	CDM_TEST_ENGINE_HOLD,	/* waits until another one is set, which it is then */
+	CDM_TEST_ENGINE_MOVED,	/* none; and who tells of a move waits for another one */
 	CDM_TEST_ENGINE_NR,
 };
 
@@ -169,6 +170,7 @@ struct cdm_test_events {
 	__u64 nr_atomic;	/* out: calls of the engine that may not sleep */
 	__u64 held;		/* out: a process has its mmap lock by HOLD */
 	__u64 nr_folios;	/* out: that are held by HOLD_FOLIO */
+	__u64 nr_late;		/* out: moves that have waited for another engine in vain */
 };
 
 /* The device has accessed the range @nr times. */

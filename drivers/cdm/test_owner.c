@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/irq_work.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
@@ -34,18 +35,39 @@ struct cdm_test_blocks {
 
 static atomic_long_t cdm_test_moved_in, cdm_test_moved_out;
 static atomic_long_t cdm_test_failed, cdm_test_copied, cdm_test_batches;
-static atomic_long_t cdm_test_atomic;
+static atomic_long_t cdm_test_atomic, cdm_test_late;
 static unsigned int cdm_test_engine;
 static DECLARE_WAIT_QUEUE_HEAD(cdm_test_engine_wait);
 static atomic_t cdm_test_nr_held;
 static bool cdm_test_link_is_down;
 static unsigned long cdm_test_veto_start, cdm_test_veto_size;
 
+#define CDM_TEST_MOVED_WAIT	(10 * HZ)
+
+/* May not sleep. A test is to see what others can do meanwhile. */
+static void cdm_test_wait_moved(void)
+{
+	unsigned long end = jiffies + CDM_TEST_MOVED_WAIT;
+
+	if (READ_ONCE(cdm_test_engine) != CDM_TEST_ENGINE_MOVED)
+		return;
+	atomic_inc(&cdm_test_nr_held);
+	while (READ_ONCE(cdm_test_engine) == CDM_TEST_ENGINE_MOVED) {
+		if (time_after(jiffies, end)) {
+			atomic_long_inc(&cdm_test_late);
+			break;
+		}
+		cpu_relax();
+	}
+	atomic_dec(&cdm_test_nr_held);
+}
+
 static void cdm_test_moved(void *data, unsigned long from, unsigned long to,
 			   unsigned long nr_pages)
 {
 	int nid = pfn_to_nid(to);
 
+	cdm_test_wait_moved();
 	if (node_state(nid, N_COHERENT_DEVICE))
 		atomic_long_add(nr_pages, &cdm_test_moved_in);
 	else
@@ -207,6 +229,7 @@ static long cdm_test_ioc_events(void __user *arg)
 	events.nr_batches = atomic_long_read(&cdm_test_batches);
 	events.nr_atomic = atomic_long_read(&cdm_test_atomic);
 	events.held = READ_ONCE(cdm_test_held);
+	events.nr_late = atomic_long_read(&cdm_test_late);
 	events.nr_folios = atomic_read(&cdm_test_nr_folios);
 	return copy_to_user(arg, &events, sizeof(events)) ? -EFAULT : 0;
 }

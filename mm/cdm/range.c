@@ -775,6 +775,17 @@ static void cdm_range_map(struct cdm_range *range)
 	cdm_tell_tally(&tally);
 }
 
+/* Who touches one of the pages waits for this. */
+static void cdm_range_unlock(struct cdm_range *range)
+{
+	struct cdm_slot *slot, *end = cdm_slots_end(range);
+
+	for (slot = range->slots; slot < end; slot++) {
+		if (slot->unmapped)
+			folio_unlock(slot->src);
+	}
+}
+
 /* Step 6: put everything in its place. */
 
 static void cdm_range_to_lru(struct cdm_range *range)
@@ -817,7 +828,6 @@ static void cdm_free_run(struct folio_batch *single, struct page *page,
 /* The last reference, on a page that is neither charged nor on a list. */
 static bool cdm_put_src(struct folio *folio)
 {
-	folio_unlock(folio);
 	if (!folio_put_testzero(folio))
 		return false;
 	folio->mapping = NULL;
@@ -872,8 +882,6 @@ static void cdm_range_put(struct cdm_range *range)
 	for (slot = range->slots; slot < end; slot++) {
 		bool freed = slot->copied && slot->nr_pages == 1;
 
-		if (slot->unmapped && !freed)
-			folio_unlock(slot->src);
 		if (!freed)
 			folio_put(slot->src);
 		if (slot->dst)
@@ -1000,6 +1008,7 @@ static void cdm_range_exchange(struct cdm_range *range)
 	cdm_range_copy(range);
 	cdm_step_done(range, CDM_COPY);
 	cdm_range_map(range);
+	cdm_range_unlock(range);
 	cdm_step_done(range, CDM_MAP);
 	cdm_range_tell(range);
 	cdm_sides_end(&range->sides);

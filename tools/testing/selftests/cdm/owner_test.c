@@ -766,6 +766,73 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 	EXPECT_EQ(0, give_back(self->fd));
 }
 
+/* Memory on its way, and who touches it meanwhile. */
+struct touched {
+	char *addr;
+	int nid;
+	pid_t toucher;
+};
+
+static void *touched_move_fn(void *arg)
+{
+	struct touched *touched = arg;
+
+	return (void *)(long)cdm_migrate(touched->addr, HPAGE, touched->nid,
+					 NULL);
+}
+
+static void *toucher_fn(void *arg)
+{
+	struct touched *touched = arg;
+
+	__atomic_store_n(&touched->toucher, gettid(), __ATOMIC_RELEASE);
+	*(volatile char *)touched->addr;
+	events(CDM_TEST_ENGINE_NONE);
+	return NULL;
+}
+
+/* Returns whether the thread waits in the kernel, where no signal reaches it. */
+static bool thread_waits(const pid_t *tid)
+{
+	char path[64], buf[256] = "", *end;
+
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
+			 __atomic_load_n(tid, __ATOMIC_ACQUIRE));
+		cdm_read(path, buf, sizeof(buf));
+		end = strrchr(buf, ')');
+		if (end && end[2] == 'D')
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* Pages that have moved can be used before the rest of the work is done. */
+TEST_F_TIMEOUT(owner, touch_does_not_wait_for_the_owner, CDM_TIMEOUT)
+{
+	__u64 late = events(CDM_TEST_ENGINE_HOLD).nr_late;
+	struct touched touched = {
+		.addr = cdm_map(SIZE),
+		.nid = self->dev,
+	};
+	pthread_t mover, toucher;
+	void *ret;
+
+	cdm_fill(touched.addr, SIZE, SEED);
+	ASSERT_EQ(0, pthread_create(&mover, NULL, touched_move_fn, &touched));
+	EXPECT_TRUE(engine_holds());
+	ASSERT_EQ(0, pthread_create(&toucher, NULL, toucher_fn, &touched));
+	EXPECT_TRUE(thread_waits(&touched.toucher));
+	/* The owner is told, and that takes until the page was touched. */
+	events(CDM_TEST_ENGINE_MOVED);
+	ASSERT_EQ(0, pthread_join(toucher, NULL));
+	ASSERT_EQ(0, pthread_join(mover, &ret));
+	EXPECT_EQ(NULL, ret);
+	EXPECT_EQ(late, events(CDM_TEST_ENGINE_NONE).nr_late);
+	EXPECT_EQ(0, cdm_wrong(touched.addr, SIZE, SEED));
+}
+
 /* Page cache goes first, and the owner is asked only where there is some. */
 TEST_F_TIMEOUT(owner, recall_asks_where_page_cache_is, CDM_TIMEOUT)
 {
