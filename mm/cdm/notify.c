@@ -10,6 +10,11 @@
 #include <linux/mm.h>
 #include <linux/srcu.h>
 
+#ifdef CONFIG_ARM64_MTE
+#include <linux/cpufeature.h>
+#include <asm/mte.h>
+#endif
+
 #include "internal.h"
 
 /*
@@ -172,6 +177,27 @@ static bool cdm_has_engine(const struct cdm_memory *mem)
 	       !READ_ONCE(mem->removing);
 }
 
+#ifdef CONFIG_ARM64_MTE
+/* Some of the folio has tags beside its data, which an engine does not know of. */
+static bool cdm_has_tags(struct folio *folio)
+{
+	long i, nr_pages = folio_nr_pages(folio);
+
+	if (!system_supports_mte())
+		return false;
+	for (i = 0; i < nr_pages; i++) {
+		if (page_mte_tagged(folio_page(folio, i)))
+			return true;
+	}
+	return false;
+}
+#else
+static bool cdm_has_tags(struct folio *folio)
+{
+	return false;
+}
+#endif
+
 /*
  * The memory whose owner can copy @from to @to: of the one side, else of the other,
  * or NULL.
@@ -180,6 +206,8 @@ struct cdm_memory *cdm_engine(struct cdm_sides *sides, unsigned long from,
 			      unsigned long to)
 {
 	cdm_sides_find(sides, from, to);
+	if (cdm_has_tags(pfn_folio(from)))
+		return NULL;
 	if (cdm_has_engine(sides->from))
 		return sides->from;
 	return cdm_has_engine(sides->to) ? sides->to : NULL;

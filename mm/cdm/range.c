@@ -421,29 +421,47 @@ static pte_t cdm_mapped_pte(pte_t swp, struct folio *folio, unsigned int i,
 	return pte;
 }
 
-/* The entry of page @i of a slot; its entries follow each other from @ptep on. */
+/*
+ * Clear the entry of page @i of a slot, and with it those that the hardware may hold as
+ * one with it. Sets how many these are.
+ */
+static __always_inline pte_t
+cdm_clear_ptes(struct cdm_range *range, struct cdm_slot *slot, unsigned int i,
+	       pte_t *ptep, unsigned int nr_pages, unsigned int *nr)
+{
+	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
+	unsigned int j;
+
+	*nr = 1;
+	if (nr_pages > 1)
+		*nr = min(nr_pages - i,
+			  pte_batch_hint(ptep + i, ptep_get(ptep + i)));
+	for (j = 0; j < *nr; j++)
+		flush_cache_page(range->vma, addr + j * PAGE_SIZE,
+				 folio_pfn(slot->src) + i + j);
+	return get_and_clear_full_ptes(range->vma->vm_mm, addr, ptep + i, *nr,
+				       0);
+}
+
+/*
+ * The entry of page @i of a slot, which was @pte; its entries follow each other from
+ * @ptep on. Pinned pages stay what they are, and where.
+ */
 static __always_inline bool
 cdm_unmap_pte(struct cdm_range *range, struct cdm_slot *slot, unsigned int i,
-	      pte_t *ptep)
+	      pte_t *ptep, pte_t pte)
 {
 	unsigned long addr = cdm_slot_addr(range, slot) + i * PAGE_SIZE;
 	struct cdm_entry *entry = &range->entries[slot->nr + i];
-	struct mm_struct *mm = range->vma->vm_mm;
 	struct folio *folio = slot->src;
-	pte_t pte;
 
-	flush_cache_page(range->vma, addr, folio_pfn(folio) + i);
-	pte = ptep_get_and_clear(mm, addr, ptep + i);
-	/* Pinned pages stay what they are, and where. */
-	if (folio_try_share_anon_rmap_pte(folio, folio_page(folio, i))) {
-		set_pte_at(mm, addr, ptep + i, pte);
+	if (folio_try_share_anon_rmap_pte(folio, folio_page(folio, i)))
 		return false;
-	}
 	if (pte_dirty(pte) && !folio_test_dirty(folio))
 		folio_set_dirty(folio);
 	entry->was = pte;
 	entry->is = cdm_migration_pte(pte, folio_pfn(folio) + i);
-	set_pte_at(mm, addr, ptep + i, entry->is);
+	set_pte_at(range->vma->vm_mm, addr, ptep + i, entry->is);
 	return true;
 }
 
@@ -470,11 +488,20 @@ static __always_inline bool
 cdm_unmap_ptes(struct cdm_range *range, struct cdm_slot *slot, pte_t *ptep,
 	       unsigned int nr_pages)
 {
-	unsigned int i;
+	unsigned int i, nr = 0;
+	pte_t pte;
 
-	for (i = 0; i < nr_pages; i++) {
-		if (cdm_unmap_pte(range, slot, i, ptep))
+	for (i = 0; i < nr_pages; i++, nr--) {
+		if (nr)
+			pte = pte_next_pfn(pte);
+		else
+			pte = cdm_clear_ptes(range, slot, i, ptep, nr_pages,
+					     &nr);
+		if (cdm_unmap_pte(range, slot, i, ptep, pte))
 			continue;
+		set_ptes(range->vma->vm_mm,
+			 cdm_slot_addr(range, slot) + i * PAGE_SIZE, ptep + i,
+			 pte, nr);
 		while (i--)
 			cdm_map_pte(range, slot, i, ptep);
 		return false;
