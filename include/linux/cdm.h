@@ -64,6 +64,7 @@ nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask);
 void __cdm_build_zonelists(void);
 int __cdm_check_online(struct zone *zone);
+bool __cdm_node_is_new(int nid);
 nodemask_t *__cdm_policy_nodemask(struct mempolicy *pol, pgoff_t ilx, int *nid,
 				  nodemask_t *nodemask);
 nodemask_t *__cdm_thisnode_mask(int nid);
@@ -401,6 +402,15 @@ static inline int cdm_check_online(struct zone *zone)
 	if (cdm_enabled())
 		return __cdm_check_online(zone);
 	return 0;
+}
+
+/*
+ * Has the device node come again, so that nobody has said yet in sysfs how far its
+ * memory is and how fast?
+ */
+static inline bool cdm_node_is_new(int nid)
+{
+	return cdm_node(nid) && __cdm_node_is_new(nid);
 }
 
 /* The huge pages in the pools of device nodes, and those of them that are free. */
@@ -775,6 +785,11 @@ static inline enum mmop cdm_online_type(int nid, enum mmop online_type)
 static inline int cdm_check_online(struct zone *zone)
 {
 	return 0;
+}
+
+static inline bool cdm_node_is_new(int nid)
+{
+	return false;
 }
 
 static inline nodemask_t *

@@ -488,6 +488,8 @@ static void cdm_memory_release(struct cdm_memory *mem)
 {
 	lockdep_assert_held(&cdm_lock);
 	memory_group_unregister(mem->mgid);
+	if (!node_online(mem->nid))
+		cdm_sysfs_forget(mem->nid);
 	cdm_book_resize(mem->nid);
 	cdm_owner_leave(mem);
 	cdm_causes_del(mem);

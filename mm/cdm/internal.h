@@ -431,6 +431,7 @@ u64 cdm_memmap_size(u64 size);
 int cdm_sysfs_add(int nid, struct device *owner);
 void cdm_sysfs_unlink(int nid);
 void cdm_sysfs_del(int nid);
+void cdm_sysfs_forget(int nid);
 
 /* book.c */
 #ifdef CONFIG_NUMA_BALANCING

@@ -144,3 +144,33 @@ void cdm_sysfs_del(int nid)
 	cdm_sysfs_unlink(nid);
 	sysfs_remove_group(&node_devices[nid]->dev.kobj, &cdm_group);
 }
+
+/*
+ * The node has gone with its memory. Nodes with CPUs keep links to it, by which they say
+ * how far it is, and which would be in the way when it comes again.
+ */
+void cdm_sysfs_forget(int nid)
+{
+	char name[16], class[16];
+	struct device *dev;
+	int node, i;
+
+	snprintf(name, sizeof(name), "node%d", nid);
+	for_each_online_node(node) {
+		for (i = 0; i < ACCESS_COORDINATE_MAX; i++) {
+			snprintf(class, sizeof(class), "access%d", i);
+			dev = device_find_child_by_name(&node_devices[node]->dev,
+							class);
+			if (!dev)
+				continue;
+			sysfs_remove_link_from_group(&dev->kobj, "targets",
+						     name);
+			put_device(dev);
+		}
+	}
+}
+
+bool __cdm_node_is_new(int nid)
+{
+	return list_empty(&node_devices[nid]->access_list);
+}

@@ -326,6 +326,52 @@ TEST_F_TIMEOUT(life, unregister_evacuates, CDM_TIMEOUT)
 	expect_usable(_metadata, self->dev, self->total);
 }
 
+/* What HMAT says of the node; 0 for what is not there. */
+static long hmat_value(int nid, const char *name)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), NODES "/node%d/access0/initiators/%s", nid,
+		 name);
+	return access(path, R_OK) ? 0 : cdm_read_long(path);
+}
+
+/* How far the memory is and how fast, whenever it comes. */
+TEST_F_TIMEOUT(life, performance_attributes_come_back, CDM_TIMEOUT)
+{
+	static const char * const names[] = {
+		"read_bandwidth", "read_latency", "write_bandwidth",
+		"write_latency",
+	};
+	static struct blocks blocks;
+	long values[ARRAY_SIZE(names)];
+	char path[160];
+
+	for (int i = 0; i < ARRAY_SIZE(names); i++) {
+		values[i] = hmat_value(self->dev, names[i]);
+		EXPECT_LT(0, values[i]);
+	}
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
+		ASSERT_EQ(0, cdm_register_all());
+		for (int i = 0; i < ARRAY_SIZE(names); i++)
+			EXPECT_EQ(values[i], hmat_value(self->dev, names[i]));
+		snprintf(path, sizeof(path),
+			 NODES "/node%d/access0/initiators/node%d", self->dev,
+			 cdm_ram(0));
+		EXPECT_EQ(0, access(path, F_OK));
+	}
+	/* A node that has been there all the time has them already. */
+	blocks.nr = 0;
+	walk_blocks(self->dev, block_collect, &blocks);
+	for (int i = 0; i < blocks.nr; i++)
+		ASSERT_EQ(0, cdm_write(blocks.state[i], "offline"));
+	for (int i = 0; i < blocks.nr; i++)
+		ASSERT_EQ(0, cdm_write(blocks.state[i], "online"));
+	for (int i = 0; i < ARRAY_SIZE(names); i++)
+		EXPECT_EQ(values[i], hmat_value(self->dev, names[i]));
+}
+
 TEST_F_TIMEOUT(life, pinned_page_fails_unregister, CDM_TIMEOUT)
 {
 	struct cdm_test_unregister out;
