@@ -421,9 +421,15 @@ static long cdm_test_ioc_hold(unsigned int cmd, void __user *arg)
 
 	if (copy_from_user(&ask, arg, sizeof(ask)))
 		return -EFAULT;
-	guard(mutex)(&cdm_test_lock);
-	mem = cdm_test_memory(ask.nid);
-	return mem ? cdm_test_hold(mem, cmd, &ask) : -ENODEV;
+	scoped_guard(mutex, &cdm_test_lock) {
+		mem = cdm_test_memory(ask.nid);
+		if (!mem)
+			return -ENODEV;
+		if (cmd != CDM_TEST_IOC_RESERVE)
+			return cdm_test_hold(mem, cmd, &ask);
+	}
+	/* Several at a time: no test takes the memory away meanwhile. */
+	return cdm_test_hold(mem, cmd, &ask);
 }
 
 static long cdm_test_ioc_lose(void __user *arg)

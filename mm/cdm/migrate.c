@@ -7,6 +7,7 @@
  * moves them, and a second walk finds out where each page really is, so that what
  * is reported is what is.
  */
+#include <kunit/static_stub.h>
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/cpuset.h>
@@ -329,6 +330,13 @@ static int cdm_collect(const struct cdm_move *move, unsigned long start,
 	return 0;
 }
 
+/* Folios that are not yet on the LRU, but in the batch of some CPU, are there then. */
+static void cdm_drain_lru(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(cdm_drain_lru);
+	lru_add_drain_all();
+}
+
 /*
  * Whatever there is, by the reverse map. Sets @status and how many pages have moved,
  * and returns how many are left, or -EAGAIN or -EINTR without the mmap lock. Where
@@ -349,8 +357,7 @@ static int cdm_migrate_any(struct cdm_move *move, unsigned long start,
 	ret = cdm_collect(move, start, nr_pages, status, cdm_visit_collect,
 			  &collect);
 	if (!ret && collect.nr_missed && !move->drained) {
-		/* Not yet on the LRU, but in the batch of some CPU? */
-		lru_add_drain_all();
+		cdm_drain_lru();
 		move->drained = true;
 		ret = cdm_collect(move, start, nr_pages, status,
 				  cdm_visit_collect, &collect);
@@ -705,3 +712,7 @@ int cdm_query_range(struct mm_struct *mm, unsigned long start,
 	return 0;
 }
 EXPORT_SYMBOL_GPL(cdm_query_range);
+
+#ifdef CONFIG_CDM_KUNIT_TEST
+#include "tests/migrate-kunit.h"
+#endif

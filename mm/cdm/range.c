@@ -13,6 +13,7 @@
  *
  * Whatever is not so simple is left to migrate_pages().
  */
+#include <kunit/static_stub.h>
 #include <linux/cdm-driver.h>
 #include <linux/cdm.h>
 #include <linux/highmem.h>
@@ -279,6 +280,7 @@ static int cdm_isolate_at(struct cdm_range *range, unsigned int nr, pte_t *pte,
 	pte_t entry = ptep_get(pte);
 	struct folio *folio;
 
+	KUNIT_STATIC_STUB_REDIRECT(cdm_isolate_at, range, nr, pte, lru, nr_pages);
 	*nr_pages = 1;
 	/* As with cdm_walk(), what is on its way somewhere else is not there. */
 	if (!pte_present(entry))
@@ -1185,3 +1187,7 @@ void cdm_scratch_free(struct cdm_scratch *scratch)
 	kfree(scratch->status);
 	*scratch = (struct cdm_scratch) { };
 }
+
+#ifdef CONFIG_CDM_KUNIT_TEST
+#include "tests/range-kunit.h"
+#endif

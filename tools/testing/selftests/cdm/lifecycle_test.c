@@ -71,7 +71,9 @@ FIXTURE_SETUP(life)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	self->fd = self->pipe[0] = self->pipe[1] = -1;
+	self->fd = -1;
+	self->pipe[0] = -1;
+	self->pipe[1] = -1;
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	self->dev = cdm_dev(0);
 	self->total = cdm_node_meminfo(self->dev, "MemTotal");
@@ -347,6 +349,9 @@ TEST_F_TIMEOUT(life, performance_attributes_come_back, CDM_TIMEOUT)
 	long values[ARRAY_SIZE(names)];
 	char path[160];
 
+	snprintf(path, sizeof(path), NODES "/node%d/access0/initiators/node%d",
+		 self->dev, cdm_ram(0));
+	EXPECT_EQ(0, access(path, F_OK));
 	for (int i = 0; i < ARRAY_SIZE(names); i++) {
 		values[i] = hmat_value(self->dev, names[i]);
 		EXPECT_LT(0, values[i]);
@@ -356,9 +361,6 @@ TEST_F_TIMEOUT(life, performance_attributes_come_back, CDM_TIMEOUT)
 		ASSERT_EQ(0, cdm_register_all());
 		for (int i = 0; i < ARRAY_SIZE(names); i++)
 			EXPECT_EQ(values[i], hmat_value(self->dev, names[i]));
-		snprintf(path, sizeof(path),
-			 NODES "/node%d/access0/initiators/node%d", self->dev,
-			 cdm_ram(0));
 		EXPECT_EQ(0, access(path, F_OK));
 	}
 	/* A node that has been there all the time has them already. */
@@ -607,7 +609,7 @@ static bool has_owner(int nid)
 static bool node_goes(int nid)
 {
 	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
-		if (!is_device_node(nid))
+		if (!is_device_node(nid) && !walk_blocks(nid, block_exists, NULL))
 			return true;
 		usleep(10000);
 	}
@@ -699,7 +701,7 @@ TEST_F_TIMEOUT(life, leave_after_loss_is_bounded, CDM_TIMEOUT)
 	expect_usable(_metadata, self->dev, self->total);
 }
 
-static int modprobe(const char *what)
+static int load_driver(const char *what)
 {
 	char command[64];
 
@@ -717,17 +719,18 @@ TEST_F_TIMEOUT(life, unload_with_pin_is_bounded, CDM_TIMEOUT)
 	ASSERT_EQ(0, pipe2(self->pipe, O_CLOEXEC));
 	ASSERT_EQ(PAGE, vmsplice(self->pipe[1], &vec, 1, 0));
 	ASSERT_EQ(0, cdm_write("/sys/module/cdm_test/parameters/leave_ms", "500"));
-	ASSERT_EQ(0, modprobe("-r"));
+	ASSERT_EQ(0, load_driver("-r"));
 	EXPECT_NE(0, access(CDM_TEST_DEVICE, F_OK));
 	expect_detached(_metadata, self->dev, addr);
-	EXPECT_NE(0, modprobe(""));
+	EXPECT_NE(0, load_driver(""));
 	expect_detached(_metadata, self->dev, addr);
 	close(self->pipe[0]);
 	close(self->pipe[1]);
-	self->pipe[0] = self->pipe[1] = -1;
+	self->pipe[0] = -1;
+	self->pipe[1] = -1;
 	EXPECT_TRUE(node_goes(self->dev));
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
-	ASSERT_EQ(0, modprobe(""));
+	ASSERT_EQ(0, load_driver(""));
 	expect_usable(_metadata, self->dev, self->total);
 }
 
@@ -841,11 +844,14 @@ TEST_F_TIMEOUT(held, folio_does_not_hold_up_recall, CDM_TIMEOUT)
 {
 	struct cdm_test_recall recall = {
 		.nid = self->dev,
-		.nr = cdm_node_meminfo(self->dev, "MemTotal") / (PAGE / 1024),
 		.deadline_ms = 1000,
 	};
-	int err = cdm_ioctl(CDM_TEST_IOC_RECALL, &recall);
+	int err;
 
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 16));
+	cdm_audit(self->dev, "free");	/* drains the lists of the CPUs */
+	recall.nr = cdm_audit(self->dev, "free") + PAGES;
+	err = cdm_ioctl(CDM_TEST_IOC_RECALL, &recall);
 	/* The owner has the other pages, until its file is closed, which it is. */
 	EXPECT_TRUE(err == -EBUSY || err == -ETIME);
 	EXPECT_EQ(PAGES - 1, pages_home(self->addr));

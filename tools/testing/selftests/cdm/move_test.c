@@ -15,6 +15,7 @@ FIXTURE(move) {
 	int ram;
 	unsigned long dev_mask;
 	unsigned long ram_mask;
+	struct cdm_child child;
 };
 
 FIXTURE_SETUP(move)
@@ -30,6 +31,8 @@ FIXTURE_SETUP(move)
 
 FIXTURE_TEARDOWN(move)
 {
+	if (self->child.pid)
+		cdm_kill(&self->child);
 	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
@@ -309,6 +312,152 @@ TEST_F(move, cow_after_move)
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
 	EXPECT_EQ(PAGES, cdm_pages_on(addr, SIZE, self->dev));
+}
+
+/* What the kernel traces of the test itself. */
+#define TRACING	"/sys/kernel/tracing"
+
+static bool trace_set(const char *event, bool on)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), TRACING "/events/%s/enable", event);
+	return !cdm_write(path, on ? "1" : "0");
+}
+
+/* Returns whether there are such events. */
+static bool trace_begin(const char * const *events, int nr)
+{
+	bool found = true;
+
+	if (access(TRACING "/events/cdm", F_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	cdm_writef(TRACING "/set_event_pid", "%d", getpid());
+	cdm_write(TRACING "/trace", "");
+	for (int i = 0; i < nr; i++)
+		found &= trace_set(events[i], true);
+	return found;
+}
+
+static FILE *trace_end(const char * const *events, int nr)
+{
+	for (int i = 0; i < nr; i++)
+		trace_set(events[i], false);
+	cdm_write(TRACING "/set_event_pid", "");
+	return fopen(TRACING "/trace", "re");
+}
+
+/* The notice, and the flush with it, are for the first to the last page that moves. */
+TEST_F(move, notice_covers_what_moves)
+{
+	static const char * const events[] = { "tlb/tlb_flush" };
+	char *addr = cdm_map_huge(HPAGE), line[512];
+	bool narrow = false, wide = false;
+	long pages;
+	FILE *trace;
+
+	madvise(addr, HPAGE, MADV_NOHUGEPAGE);
+	cdm_fill(addr, HPAGE, SEED);
+	ASSERT_EQ(HPAGE / PAGE, cdm_move(addr, HPAGE, self->dev));
+	/* Two of them are to go back. */
+	ASSERT_EQ(1, cdm_move(addr + 100 * PAGE, PAGE, self->ram));
+	ASSERT_EQ(1, cdm_move(addr + 120 * PAGE, PAGE, self->ram));
+	if (!trace_begin(events, ARRAY_SIZE(events))) {
+		trace_end(events, ARRAY_SIZE(events));
+		SKIP(return, "no tracepoint of flushes here");
+	}
+	ASSERT_EQ(0, cdm_migrate(addr, HPAGE, self->dev, NULL));
+	trace = trace_end(events, ARRAY_SIZE(events));
+	ASSERT_NE(NULL, trace);
+	while (fgets(line, sizeof(line), trace)) {
+		if (!strstr(line, "tlb_flush:") ||
+		    sscanf(strstr(line, "pages:"), "pages:%ld", &pages) != 1)
+			continue;
+		narrow |= pages == 21;
+		wide |= pages == HPAGE / PAGE || pages == -1;
+	}
+	fclose(trace);
+	EXPECT_TRUE(narrow);
+	EXPECT_FALSE(wide);
+	EXPECT_EQ(HPAGE / PAGE, cdm_pages_on(addr, HPAGE, self->dev));
+	EXPECT_EQ(0, cdm_wrong(addr, HPAGE, SEED));
+}
+
+/* Who wants to change the mappings would wait for it. */
+TEST_F_TIMEOUT(move, no_reclaim_under_the_mmap_lock, CDM_TIMEOUT)
+{
+	static const char * const events[] = {
+		"mmap_lock/mmap_lock_acquire_returned",
+		"mmap_lock/mmap_lock_released",
+		"vmscan/mm_vmscan_direct_reclaim_begin",
+	};
+	struct cdm_load easy_victim = { .size = 16 * MIB };
+	const size_t size = 20 * SIZE;
+	char *addr = cdm_map_on(self->dev, size, SEED), line[512];
+	long nr_reclaims = 0, nr_under = 0;
+	bool locked = false;
+	FILE *trace;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_NE(NULL, cdm_load_start(&self->child, &easy_victim));
+	ASSERT_EQ(0, cdm_leave_ram(224));
+	if (!trace_begin(events, ARRAY_SIZE(events))) {
+		trace_end(events, ARRAY_SIZE(events));
+		SKIP(return, "no tracepoints of locks and reclaim here");
+	}
+	EXPECT_LE(0, cdm_migrate(addr, size, CDM_TEST_NID_RAM, NULL));
+	trace = trace_end(events, ARRAY_SIZE(events));
+	cdm_free_ram();
+	ASSERT_NE(NULL, trace);
+	while (fgets(line, sizeof(line), trace)) {
+		if (strstr(line, "mmap_lock_acquire_returned:"))
+			locked = strstr(line, "success=true");
+		else if (strstr(line, "mmap_lock_released:"))
+			locked = false;
+		else if (strstr(line, "direct_reclaim_begin:") && ++nr_reclaims)
+			nr_under += locked;
+	}
+	fclose(trace);
+	EXPECT_LT(0, nr_reclaims);
+	EXPECT_EQ(0, nr_under);
+	EXPECT_EQ(0, cdm_wrong(addr, size, SEED));
+}
+
+/* What a recall needs for itself, it takes once, and from nobody else. */
+TEST_F_TIMEOUT(move, recall_takes_scratch_memory_once, CDM_TIMEOUT)
+{
+	static const char * const events[] = { "kmem/kmalloc" };
+	char *addr = cdm_map_on(self->dev, SIZE, SEED), line[512];
+	struct cdm_test_recall recall = {
+		.nid = self->dev,
+		.deadline_ms = CDM_ACK_MS,
+	};
+	long nr = 0, nr_polite = 0;
+	FILE *trace;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, cdm_leave_node(self->dev, 16));
+	cdm_audit(self->dev, "free");	/* drains the lists of the CPUs */
+	recall.nr = cdm_audit(self->dev, "free") + PAGES * 3 / 4;
+	if (!trace_begin(events, ARRAY_SIZE(events))) {
+		trace_end(events, ARRAY_SIZE(events));
+		SKIP(return, "no tracepoint of allocations here");
+	}
+	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_RECALL, &recall));
+	trace = trace_end(events, ARRAY_SIZE(events));
+	ASSERT_NE(NULL, trace);
+	while (fgets(line, sizeof(line), trace)) {
+		if (!strstr(line, "call_site=cdm_scratch_alloc"))
+			continue;
+		nr++;
+		nr_polite += !!strstr(line, "__GFP_NORETRY");
+	}
+	fclose(trace);
+	/* From several pageblocks */
+	EXPECT_LE(3 * HPAGE / PAGE, recall.nr_evicted);
+	EXPECT_EQ(4, nr);
+	EXPECT_EQ(nr, nr_polite);
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
 }
 
 TEST_HARNESS_MAIN

@@ -766,11 +766,81 @@ TEST_F_TIMEOUT(owner, recall_cancelled, CDM_TIMEOUT)
 	EXPECT_EQ(0, give_back(self->fd));
 }
 
+/* What the zone keeps from tenants, in pages. */
+static long kept(int nid)
+{
+	char line[256], name[32];
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	bool here = false;
+	long nr = 0;
+	int node;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Node %d, zone %31s", &node, name) == 2)
+			here = node == nid && !strcmp(name, "Movable");
+		if (!here || !strstr(line, "protection:"))
+			continue;
+		/* From those who may use this kind of zone and no other */
+		for (char *at = strpbrk(line, "(,"); at; at = strpbrk(at + 1, ","))
+			nr = atol(at + 1) > nr ? atol(at + 1) : nr;
+	}
+	if (file)
+		fclose(file);
+	return nr;
+}
+
+struct reserver {
+	int nid;
+	unsigned long nr;
+	unsigned int deadline_ms;
+};
+
+static int reserver_fn(struct cdm_child *me, void *arg)
+{
+	struct reserver *reserver = arg;
+	struct cdm_test_reserve ask = {
+		.nid = reserver->nid,
+		.deadline_ms = reserver->deadline_ms,
+		.nr_pages = reserver->nr,
+	};
+
+	cdm_say(me, cdm_ioctl(CDM_TEST_IOC_RESERVE, &ask));
+	return 0;
+}
+
+/* A reserve that cannot be had does not take away the one of a later call. */
+TEST_F_TIMEOUT(owner, reserve_survives_another_that_fails, CDM_TIMEOUT)
+{
+	struct reserver big = { .nid = self->dev, .deadline_ms = 2000 };
+	long alone, free;
+
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
+	free = free_pages(self->dev);
+	big.nr = free / 2;
+	ASSERT_EQ(0, set_reserve(self->dev, MIB_PAGES));
+	alone = kept(self->dev);
+	EXPECT_LE(MIB_PAGES, alone);
+	ASSERT_EQ(0, set_reserve(self->dev, 0));
+	EXPECT_EQ(0, kept(self->dev));
+
+	/* The owner itself has what it would need. */
+	ASSERT_EQ(0, take(self->fd, self->dev, 0, free * 3 / 4, NULL));
+	ASSERT_EQ(0, cdm_start(&self->child[0], reserver_fn, &big));
+	for (int i = 0; i < CDM_PATIENCE * 100 && !kept(self->dev); i++)
+		usleep(10000);
+	EXPECT_LT((long)big.nr, kept(self->dev));
+	EXPECT_EQ(0, set_reserve(self->dev, MIB_PAGES));
+	EXPECT_GT(0, cdm_hear(&self->child[0]));
+	EXPECT_EQ(alone, kept(self->dev));
+	EXPECT_EQ(0, give_back(self->fd));
+}
+
 /* Memory on its way, and who touches it meanwhile. */
 struct touched {
 	char *addr;
 	int nid;
 	pid_t toucher;
+	bool go;
 };
 
 static void *touched_move_fn(void *arg)
@@ -785,6 +855,8 @@ static void *toucher_fn(void *arg)
 {
 	struct touched *touched = arg;
 
+	while (!__atomic_load_n(&touched->go, __ATOMIC_ACQUIRE))
+		usleep(1000);
 	__atomic_store_n(&touched->toucher, gettid(), __ATOMIC_RELEASE);
 	*(volatile char *)touched->addr;
 	events(CDM_TEST_ENGINE_NONE);
@@ -820,9 +892,11 @@ TEST_F_TIMEOUT(owner, touch_does_not_wait_for_the_owner, CDM_TIMEOUT)
 	void *ret;
 
 	cdm_fill(touched.addr, SIZE, SEED);
+	/* Both are there before the address space is locked, for reading. */
+	ASSERT_EQ(0, pthread_create(&toucher, NULL, toucher_fn, &touched));
 	ASSERT_EQ(0, pthread_create(&mover, NULL, touched_move_fn, &touched));
 	EXPECT_TRUE(engine_holds());
-	ASSERT_EQ(0, pthread_create(&toucher, NULL, toucher_fn, &touched));
+	__atomic_store_n(&touched.go, true, __ATOMIC_RELEASE);
 	EXPECT_TRUE(thread_waits(&touched.toucher));
 	/* The owner is told, and that takes until the page was touched. */
 	events(CDM_TEST_ENGINE_MOVED);
@@ -836,11 +910,12 @@ TEST_F_TIMEOUT(owner, touch_does_not_wait_for_the_owner, CDM_TIMEOUT)
 /* Page cache goes first, and the owner is asked only where there is some. */
 TEST_F_TIMEOUT(owner, recall_asks_where_page_cache_is, CDM_TIMEOUT)
 {
-	const size_t size = ROOM / 2 * MIB;
+	const size_t size = ROOM / 4 * MIB;
 	struct cdm_test_recall got;
 	char *addr[2], *file;
 	__u64 hash;
 
+	ASSERT_EQ(0, cdm_leave_node(self->dev, ROOM));
 	addr[0] = cdm_map_on(self->dev, size, SEED);
 	file = map_file_on(self->dev, SIZE, &hash);
 	addr[1] = cdm_map_on(self->dev, size, SEED);
