@@ -24,6 +24,7 @@
 #define WRITABLE	0x02ull
 #define USER		0x04ull
 #define LEAF		0x80ull
+#define PROTNONE	0x100ull	/* if not present; the address is inverted then */
 #define MAX_LEVELS	5
 #define PATIENCE	3000000000ull	/* ns; a CPU of the VM may not run now */
 #define MAX_REPORTS	20
@@ -46,6 +47,18 @@ void accel_expect_strays(bool is_expected)
 	__atomic_store_n(&expected, is_expected, __ATOMIC_RELAXED);
 }
 
+/*
+ * Hints of NUMA balancing make an entry of the CPUs inaccessible and tell no device: the
+ * page stays where it is, and the process's. So those are as good as others here; what
+ * mprotect() does in the same way the device has been told of.
+ */
+static __u64 without_hint(__u64 pte)
+{
+	if (pte & PRESENT || !(pte & PROTNONE))
+		return pte;
+	return (pte ^ CDM_ACCEL_PTE_PA) | PRESENT | WRITABLE | USER;
+}
+
 /* The entry of the CPUs for a page as one of a last level, or 0 if there is none. */
 static __u64 walk_cpu(__u64 root, __u64 va)
 {
@@ -54,7 +67,7 @@ static __u64 walk_cpu(__u64 root, __u64 va)
 	for (int level = root % ACCEL_PAGE - 1; level >= 0; level--) {
 		int shift = 12 + 9 * level;
 		__u64 *entry = accel_pa(table + (va >> shift) % 512 * 8, 8);
-		__u64 pte = entry ? accel_get(entry) : 0, offset;
+		__u64 pte = entry ? without_hint(accel_get(entry)) : 0, offset;
 
 		rights &= pte;
 		if (!(rights & PRESENT) || !(rights & USER))
