@@ -24,7 +24,7 @@
 #define ACCEL_WINDOW		PMD_SIZE	/* looked at around a fault */
 #define ACCEL_LINE		64		/* bytes of an access that counts */
 #define ACCEL_NOTE_SHIFT	16		/* of the small regions with a counter */
-#define ACCEL_SPACE_END		(1UL << 48)	/* of the addresses the device knows */
+#define ACCEL_SPACE_END		BIT(48)		/* of the addresses the device knows */
 #define ACCEL_MAX_JOBS		128	/* of a file, with those nobody has waited for */
 /* Of an attachment, with those of jobs that are cancelled; others fail. */
 #define ACCEL_MAX_FAULTS	(16 * ACCEL_MAX_JOBS)

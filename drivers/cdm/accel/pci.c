@@ -156,7 +156,8 @@ static void accel_forget_memory(struct accel *accel)
 	mutex_lock(&accel->mem_lock);
 	if (accel->mem) {
 		accel_check_link(accel);
-		cdm_leave_memory(accel->mem, READ_ONCE(accel_leave_ms), NULL);
+		cdm_leave_memory(accel->mem, accel->down ? 0 :
+				 READ_ONCE(accel_leave_ms), NULL);
 	}
 	accel->mem = NULL;
 	mutex_unlock(&accel->mem_lock);
@@ -334,7 +335,6 @@ static int accel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = pcim_request_all_regions(pdev, "cdm_accel");
 	if (ret)
 		return ret;
-	pci_set_master(pdev);
 	accel = accel_alloc(pdev);
 	if (IS_ERR(accel))
 		return PTR_ERR(accel);
@@ -417,7 +417,6 @@ int accel_resume(struct device *dev)
 
 	if (!accel->suspended)
 		return 0;
-	pci_set_master(accel->pdev);
 	ret = accel_restart(accel);
 	/* The registers say something again, or should. */
 	WRITE_ONCE(accel->asleep, false);

@@ -32,12 +32,18 @@ static void accel_ring_bell(struct accel *accel, u32 bell)
 	writel(accel->regs.bell_peer << 16 | bell, accel->bells + ACCEL_BELL);
 }
 
-/* A link that comes back leads to another device than the one that was there. */
+/*
+ * A link that comes back leads to another device than the one that was there. And what
+ * looks like a link that is down may be a device that answers nonsense, and goes on: from
+ * now on it reaches no memory.
+ */
 bool accel_link_is_down(struct accel *accel)
 {
-	if (!READ_ONCE(accel->asleep) &&
-	    READ_ONCE(accel->bar->regs.magic) != CDM_ACCEL_MAGIC)
+	if (!READ_ONCE(accel->down) && !READ_ONCE(accel->asleep) &&
+	    READ_ONCE(accel->bar->regs.magic) != CDM_ACCEL_MAGIC) {
+		pci_clear_master(accel->pdev);
 		WRITE_ONCE(accel->down, true);
+	}
 	return READ_ONCE(accel->down);
 }
 
@@ -106,8 +112,11 @@ int accel_restart(struct accel *accel)
 
 	mutex_lock(&accel->stop_lock);
 	ret = accel->gone ? -ENODEV : accel_reset(accel);
-	if (!ret)
+	/* A device that was not reset might use what it was told before. */
+	if (!ret) {
+		pci_set_master(accel->pdev);
 		accel_set_state(accel, ACCEL_OPEN);
+	}
 	mutex_unlock(&accel->stop_lock);
 	return ret;
 }

@@ -318,9 +318,9 @@ static void accel_end_work(struct work_struct *work)
 
 /*
  * Threads of the caller, who is of the process: they have the memory policy that it
- * has at the time of a fault, and move with the process from cgroup to cgroup. They have a reference,
- * and end with the process or after accel_workers_end(). Context: as for fork(), may
- * take the mmap lock. Returns 0 or what fork() would.
+ * has at the time of a fault, and move with the process from cgroup to cgroup. They have
+ * a reference, and end with the process or after accel_workers_end(). Context: as for
+ * fork(), may take the mmap lock. Returns 0 or what fork() would.
  */
 int accel_workers_start(struct accel_space *space)
 {
