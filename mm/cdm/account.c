@@ -74,12 +74,34 @@ void cdm_show_meminfo(struct seq_file *m)
 		   __cdm_free_pages() << (PAGE_SHIFT - 10));
 }
 
+/* A look at the page tables of a process, which ends when @enough are found. */
+struct cdm_count {
+	unsigned long nr_pages;		/* on device nodes */
+	unsigned long enough;
+	long *budget;			/* page tables */
+};
+
+/* Returns whether the walk can end, as walk_page_range() wants to know it. */
+static int cdm_count_is_over(struct cdm_count *count)
+{
+	return count->nr_pages >= count->enough || --*count->budget < 0;
+}
+
+/* Huge pages of this size are not on a device node, and must not be split here. */
+static int cdm_count_pud(pud_t *pud, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	if (pud_trans_huge(*pud) || pud_devmap(*pud))
+		walk->action = ACTION_CONTINUE;
+	return 0;
+}
+
 /* Count the pages of one page table that are on device nodes. */
 static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 			   struct mm_walk *walk)
 {
 	struct vm_area_struct *vma = walk->vma;
-	unsigned long *nr_pages = walk->private;
+	struct cdm_count *count = walk->private;
 	struct page *page;
 	pte_t *first, *pte;
 	spinlock_t *ptl;	/* of the page table, or the PMD */
@@ -89,9 +111,9 @@ static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 		page = pmd_present(*pmd) ? vm_normal_page_pmd(vma, addr, *pmd) :
 					   NULL;
 		if (page && cdm_node(page_to_nid(page)))
-			*nr_pages += (end - addr) >> PAGE_SHIFT;
+			count->nr_pages += (end - addr) >> PAGE_SHIFT;
 		spin_unlock(ptl);
-		return 0;
+		return cdm_count_is_over(count);
 	}
 	first = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
 	if (!first)
@@ -101,42 +123,58 @@ static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 
 		page = pte_present(entry) ? vm_normal_page(vma, addr, entry) :
 					    NULL;
-		*nr_pages += page && cdm_node(page_to_nid(page));
+		count->nr_pages += page && cdm_node(page_to_nid(page));
 	}
 	pte_unmap_unlock(first, ptl);
-	return 0;
+	return cdm_count_is_over(count);
 }
 
 static const struct mm_walk_ops cdm_count_ops = {
+	.pud_entry = cdm_count_pud,
 	.pmd_entry = cdm_count_table,
 	.walk_lock = PGWALK_RDLOCK,
 };
 
 /*
- * The pages of @mm on device nodes. The caller may hold locks of others, so a process
- * that is busy with its mappings is not waited for: it has none.
+ * The pages of @mm on device nodes, or at least @enough. The caller may hold locks of
+ * others, so a process that is busy with its mappings is not waited for: it has none.
  */
-static unsigned long cdm_mm_pages(struct mm_struct *mm)
+static unsigned long cdm_mm_pages(struct mm_struct *mm, unsigned long enough,
+				  long *budget)
 {
-	unsigned long nr_pages = 0;
+	struct cdm_count count = {
+		.enough = enough,
+		.budget = budget,
+	};
 
 	if (!mmap_read_trylock(mm))
 		return 0;
-	walk_page_range(mm, 0, mm->task_size, &cdm_count_ops, &nr_pages);
+	walk_page_range(mm, 0, mm->task_size, &cdm_count_ops, &count);
 	mmap_read_unlock(mm);
-	return nr_pages;
+	return count.nr_pages;
 }
+
+/*
+ * Page tables that are looked at for one choice of the OOM killer, which nobody can
+ * interrupt: 32 GiB of memory on x86. Those it does not reach count as a whole.
+ */
+#define CDM_OOM_TABLES	16384
 
 /*
  * The OOM killer gives @task so many @points, of which some are for device memory.
  * Where RAM is short, that would not help: take them off. The limit of a memory cgroup
- * counts both. It walks page tables, so only for a task that would be the worst yet.
+ * counts both. It walks page tables, so only for a task that would be the worst yet, and
+ * until it is clear that it is not.
  */
 long __cdm_oom_points(struct task_struct *task, long points,
 		      const struct oom_control *oc)
 {
+	static long budget;	/* under oom_lock */
 	struct mm_struct *mm = NULL;
 
+	/* The first task is chosen, whatever it has. */
+	if (!oc->chosen)
+		budget = CDM_OOM_TABLES;
 	if (oc->memcg || points == LONG_MIN || points < oc->chosen_points ||
 	    !(__cdm_node_pages(NR_ANON_MAPPED) + __cdm_node_pages(NR_FILE_MAPPED)))
 		return points;
@@ -148,7 +186,8 @@ long __cdm_oom_points(struct task_struct *task, long points,
 	task_unlock(task);
 	if (!mm)
 		return points;
-	points -= cdm_mm_pages(mm);
+	points -= cdm_mm_pages(mm, oc->chosen ? points - oc->chosen_points + 1 :
+						ULONG_MAX, &budget);
 	mmput_async(mm);
 	return points;
 }

@@ -162,14 +162,22 @@ static void cdm_count_interleave(const struct page *page,
 	preempt_enable();
 }
 
+/*
+ * The nodes of the policy of a task change with its cpuset, also while it allocates. They
+ * are copied, so that what comes of it is judged by what was asked for.
+ */
 static struct page *cdm_alloc_named(gfp_t gfp, unsigned int order,
 				    struct mempolicy *pol, int nid,
-				    nodemask_t *nodemask)
+				    const nodemask_t *nodemask)
 {
-	if (nodemask && pol->mode == MPOL_BIND)
-		return cdm_alloc_bound(gfp, order, nid, nodemask);
+	nodemask_t nodes;
+
 	if (nodemask)
-		return cdm_alloc_preferred(gfp, order, nid, nodemask);
+		nodes = *nodemask;
+	if (nodemask && pol->mode == MPOL_BIND)
+		return cdm_alloc_bound(gfp, order, nid, &nodes);
+	if (nodemask)
+		return cdm_alloc_preferred(gfp, order, nid, &nodes);
 	if (!cdm_policy_names(pol, nid))
 		return __alloc_pages_noprof(gfp, order, nid, NULL);
 	return cdm_alloc_preferred(gfp, order, nid,

@@ -293,6 +293,8 @@ static int cdm_add_memory(struct cdm_memory *mem, bool first,
 		cdm_warn_partly(mem, ret);
 		return 0;
 	}
+	if (!node_online(mem->nid))
+		cdm_sysfs_forget(mem->nid);
 err_group:
 	memory_group_unregister(mem->mgid);
 err_causes:
@@ -726,10 +728,13 @@ static int cdm_leave(struct cdm_memory *mem, unsigned long deadline,
 		ret = cdm_empty(mem, deadline, evac);
 	if (ret != -ENODEV)
 		return ret;
-	do {
+	for (;;) {
 		ret = cdm_lose(mem, &loss);
-	} while (ret && !signal_pending(current) &&
-		 time_before(jiffies, deadline));
+		if (!ret || signal_pending(current) ||
+		    time_after_eq(jiffies, deadline))
+			break;
+		msleep(CDM_REMOVE_PAUSE);
+	}
 	cdm_warn_lost(mem, &loss, ret);
 	return ret;
 }
@@ -756,8 +761,11 @@ static int cdm_retry(struct cdm_memory *mem)
 	int ret = -ENODEV;
 
 	lockdep_assert_held(&mem->lock);
+	/* What the owner has not freed is in the way of offlining, not of tenants. */
+	evac.nr_owner = atomic_long_read(&mem->nr_owned);
 	if (!cdm_memory_is_lost(mem))
-		ret = cdm_evacuate_once(mem, &evac) ?: cdm_remove(mem);
+		ret = cdm_evacuate_once(mem, &evac) ?:
+		      evac.nr_owner ? -EBUSY : cdm_remove(mem);
 	return ret == -ENODEV ? cdm_lose(mem, &loss) : ret;
 }
 

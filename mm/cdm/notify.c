@@ -153,11 +153,13 @@ bool cdm_owner_permits(int nid, struct mm_struct *mm, unsigned long start,
 bool cdm_memory_is_alive(struct cdm_memory *mem)
 {
 	const struct cdm_ops *ops;
+	int idx;
 
-	guard(srcu)(&mem->srcu);
+	idx = srcu_read_lock(&mem->srcu);
 	ops = cdm_memory_ops(mem);
 	if (!cdm_memory_is_lost(mem) && ops->alive && !ops->alive(mem->data))
 		cdm_mark_lost(mem->owner);
+	srcu_read_unlock(&mem->srcu, idx);
 	return !cdm_memory_is_lost(mem);
 }
 

@@ -419,6 +419,9 @@ static bool cdm_threads_are_open(struct mm_struct *mm, int nid, int home)
 	owner = rcu_dereference(mm->owner);
 	if (owner) {
 		for_each_thread(owner, thread) {
+			/* Those that drivers have made have what another one has. */
+			if (thread->flags & PF_USER_WORKER)
+				continue;
 			task_lock(thread);
 			open &= cdm_policy_is_open(thread->mempolicy, nid,
 						   home);
