@@ -59,6 +59,7 @@ void __cdm_note_move(struct folio *src, struct folio *dst,
 		     enum migrate_reason reason);
 int __cdm_copy_folio(struct folio *dst, struct folio *src);
 int __cdm_copy_error(struct page *from);
+void __cdm_note_written(struct folio *folio);
 void __cdm_note_failure(unsigned long pfn);
 nodemask_t *__cdm_reserve_nodemask(const struct zonelist *zonelist,
 				   nodemask_t *nodemask);
@@ -313,6 +314,13 @@ static inline int cdm_copy_user_page(struct page *to, struct page *from,
 	if (!ret && cdm_node(page_to_nid(from)))
 		ret = __cdm_copy_error(from);
 	return ret;
+}
+
+/* A folio has been written to where it is kept: to swap, or to a file. */
+static inline void cdm_note_written(struct folio *folio)
+{
+	if (cdm_folio(folio))
+		__cdm_note_written(folio);
 }
 
 /* Tell the owner of a page that has failed, if nobody uses it any more. */
@@ -720,8 +728,9 @@ static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
 	return false;
 }
 
-#define cdm_memcg_zonelist(nid, gfp, proactive)	node_zonelist(nid, gfp)
-#define cdm_oom_points(task, points, oc)	(points)
+#define cdm_memcg_zonelist(nid, gfp, proactive)	\
+	((void)(proactive), node_zonelist(nid, gfp))
+#define cdm_oom_points(task, points, oc)	((void)(task), (void)(oc), (points))
 
 static inline void cdm_note_move(struct folio *src, struct folio *dst,
 				 enum migrate_reason reason)
@@ -741,6 +750,10 @@ static inline bool cdm_hint_fault(struct folio *folio, struct vm_fault *vmf,
 #define cdm_copy_folio(dst, src)	folio_mc_copy(dst, src)
 #define cdm_copy_user_page(to, from, addr, vma)	\
 	copy_mc_user_highpage(to, from, addr, vma)
+
+static inline void cdm_note_written(struct folio *folio)
+{
+}
 
 static inline void cdm_note_failure(unsigned long pfn, bool out_of_use)
 {
@@ -828,7 +841,7 @@ static inline bool cdm_no_reserve(const struct hstate *h,
 }
 
 /* A macro, as is cdm_memcg_zonelist(): see cdm_copy_folio(). */
-#define cdm_task_policy(vma)		get_task_policy(current)
+#define cdm_task_policy(vma)		((void)(vma), get_task_policy(current))
 
 static inline void cdm_shmem_policy(struct inode *inode, pgoff_t index,
 				    const struct mempolicy *shared, pgoff_t *ilx)

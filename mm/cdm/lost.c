@@ -277,13 +277,14 @@ static bool cdm_lose_mapped(struct folio *folio)
 /*
  * Entries of swap that cannot be found lead to the folio, as long as there are any:
  * whoever comes by one finds that the data could not be read. Reclaim must not find
- * the folio, or what is in swap, which is older, would be taken for its data.
+ * the folio, or what is in swap would be taken for its data. Where reclaim has the folio
+ * already, that stays dirty, whatever is written of it.
  */
 static void cdm_lose_swapcache(struct folio *folio)
 {
 	if (folio_free_swap(folio))
 		return;
-	folio_clear_dirty(folio);
+	folio_mark_dirty(folio);
 	folio_clear_uptodate(folio);
 	if (folio_isolate_lru(folio)) {
 		folio_clear_active(folio);
@@ -300,12 +301,32 @@ static bool cdm_lose_writeback(struct folio *folio)
 {
 	if (!folio_test_writeback(folio))
 		return false;
-	if (!folio_mapped(folio))
-		return true;
-	cdm_lose_mapped(folio);
-	if (!folio_test_swapbacked(folio))
+	if (folio_mapped(folio))
+		cdm_lose_mapped(folio);
+	/* Nobody maps it again, and a later pass does not take it for data. */
+	if (folio_test_swapcache(folio))
+		folio_clear_uptodate(folio);
+	else if (folio->mapping && !folio_test_swapbacked(folio))
 		mapping_set_error(folio->mapping, -EIO);
 	return true;
+}
+
+/*
+ * @folio has been written, to swap or to its file. If the device was gone by then, that
+ * is no data: a folio of the swap cache is dirty again, as after an error, and whoever
+ * waits for the file gets one. May be called in an interrupt, so the owner is not asked.
+ */
+void __cdm_note_written(struct folio *folio)
+{
+	struct cdm_memory *mem = cdm_memory_of(folio_pfn(folio));
+
+	smp_rmb();	/* what has been written was read before this */
+	if (!mem || !cdm_memory_is_lost(mem))
+		return;
+	if (folio_test_swapcache(folio))
+		folio_mark_dirty(folio);
+	else if (folio->mapping && !folio_test_anon(folio))
+		mapping_set_error(folio->mapping, -EIO);
 }
 
 static void cdm_lose_locked(struct folio *folio, struct cdm_loss *loss)

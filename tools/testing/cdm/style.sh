@@ -66,8 +66,8 @@ checkpatch_patches() {
 
 # The base does not annotate the locks of folio_walk_start() and folio_walk_end(),
 # nor fully those of page tables, so sparse has the same to say of its own users
-# in mm/migrate.c and mm/memory.c. cdm_memory_enter() locks a range if there is one.
-UNANNOTATED="context imbalance in 'cdm_\\(memory_\\(enter\\|enter_on\\|exit\\)\\|walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|hint_\\(page\\|huge\\)\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\)'"
+# in mm/migrate.c, mm/memory.c and mm/oom_kill.c. cdm_memory_enter() locks a range if there is one.
+UNANNOTATED="context imbalance in '\\(__cdm_oom_points\\|cdm_\\(memory_\\(enter\\|enter_on\\|exit\\)\\|walk_\\(table\\|huge\\)\\|note_user\\|mark_pte\\|hint_\\(page\\|huge\\)\\|range_\\(isolate\\|unmap\\|map\\)\\|lru_unlock\\|count_table\\)\\)'"
 
 # A tree of objects for what is compiled here alone, configured as flavour default.
 configured() {

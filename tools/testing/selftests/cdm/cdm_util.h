@@ -1336,6 +1336,40 @@ static inline int cdm_register_all(void)
 	return err;
 }
 
+static inline int cdm_hold_fn(struct cdm_child *me, void *arg)
+{
+	struct cdm_test_hold_folio *hold = arg;
+
+	cdm_ioctl(CDM_TEST_IOC_HOLD_FOLIO, hold);
+	return 0;
+}
+
+/* A child, which has what the test has, holds a folio of it. */
+static inline bool cdm_hold_start(struct cdm_child *child, char *addr,
+				  unsigned int how)
+{
+	struct cdm_test_hold_folio hold = {
+		.addr = (uintptr_t)addr,
+		.how = how,
+	};
+	struct cdm_test_events events = {};
+
+	if (cdm_start(child, cdm_hold_fn, &hold))
+		return false;
+	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
+		if (!cdm_ioctl(CDM_TEST_IOC_EVENTS, &events) && events.nr_folios)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static inline void cdm_hold_end(struct cdm_child *child)
+{
+	cdm_kill(child);
+	child->pid = 0;
+}
+
 /* Swap */
 
 static inline int cdm_swap_to(const char *device, long mib)

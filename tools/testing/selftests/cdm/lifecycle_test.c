@@ -734,33 +734,6 @@ TEST_F_TIMEOUT(life, unload_with_pin_is_bounded, CDM_TIMEOUT)
 	expect_usable(_metadata, self->dev, self->total);
 }
 
-static int hold_fn(struct cdm_child *me, void *arg)
-{
-	struct cdm_test_hold_folio *hold = arg;
-
-	cdm_ioctl(CDM_TEST_IOC_HOLD_FOLIO, hold);
-	return 0;
-}
-
-/* A child, which has what the test has, holds a folio of it. */
-static bool hold_start(struct cdm_child *child, char *addr, unsigned int how)
-{
-	struct cdm_test_hold_folio hold = {
-		.addr = (uintptr_t)addr,
-		.how = how,
-	};
-	struct cdm_test_events events = {};
-
-	if (cdm_start(child, hold_fn, &hold))
-		return false;
-	for (int i = 0; i < CDM_PATIENCE * 100; i++) {
-		if (!cdm_ioctl(CDM_TEST_IOC_EVENTS, &events) && events.nr_folios)
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 /*
  * A page that looked free is not, and memory hotplug would wait for it, with its locks.
  * Both the driver that asks and the one that leaves are done at their deadlines.
@@ -771,7 +744,7 @@ TEST_F_TIMEOUT(life, offline_does_not_wait_for_tenants, CDM_TIMEOUT)
 
 	cdm_fill(addr, PAGE, SEED);
 	ASSERT_EQ(1, cdm_move(addr, PAGE, self->dev));
-	ASSERT_TRUE(hold_start(&self->child, addr, CDM_TEST_HOLD_FROZEN));
+	ASSERT_TRUE(cdm_hold_start(&self->child, addr, CDM_TEST_HOLD_FROZEN));
 	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 500, NULL));
 	EXPECT_TRUE(node_state_is(self->dev, "open"));
 	EXPECT_EQ(-EINPROGRESS, leave(self->dev, 500));
@@ -811,13 +784,7 @@ FIXTURE_SETUP(held)
 	self->page = self->addr + SIZE / 2;
 	cdm_fill(self->addr, SIZE, SEED);
 	ASSERT_EQ(PAGES, cdm_move(self->addr, SIZE, self->dev));
-	ASSERT_TRUE(hold_start(&self->child, self->page, variant->how));
-}
-
-static void hold_end(struct cdm_child *child)
-{
-	cdm_kill(child);
-	child->pid = 0;
+	ASSERT_TRUE(cdm_hold_start(&self->child, self->page, variant->how));
 }
 
 FIXTURE_TEARDOWN(held)
@@ -825,7 +792,7 @@ FIXTURE_TEARDOWN(held)
 	struct cdm_test_lose lose = { .nid = self->dev };
 
 	if (self->child.pid)
-		hold_end(&self->child);
+		cdm_hold_end(&self->child);
 	if (self->lost)
 		cdm_ioctl(CDM_TEST_IOC_LOSE, &lose);
 	EXPECT_EQ(0, cdm_reset(_metadata));
@@ -835,7 +802,7 @@ TEST_F_TIMEOUT(held, folio_does_not_hold_up_unregister, CDM_TIMEOUT)
 {
 	EXPECT_EQ(-EBUSY, cdm_unregister(self->dev, 500, NULL));
 	EXPECT_EQ(PAGES - 1, pages_home(self->addr));
-	hold_end(&self->child);
+	cdm_hold_end(&self->child);
 	EXPECT_EQ(0, cdm_unregister(self->dev, DEADLINE_MS, NULL));
 	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
 }
@@ -855,7 +822,7 @@ TEST_F_TIMEOUT(held, folio_does_not_hold_up_recall, CDM_TIMEOUT)
 	/* The owner has the other pages, until its file is closed, which it is. */
 	EXPECT_TRUE(err == -EBUSY || err == -ETIME);
 	EXPECT_EQ(PAGES - 1, pages_home(self->addr));
-	hold_end(&self->child);
+	cdm_hold_end(&self->child);
 	EXPECT_EQ(0, cdm_wrong(self->addr, SIZE, SEED));
 }
 
@@ -871,7 +838,7 @@ TEST_F_TIMEOUT(held, folio_does_not_hold_up_loss, CDM_TIMEOUT)
 	EXPECT_EQ(PAGES - 1, lose.nr_lost);
 	EXPECT_TRUE(node_state_is(self->dev, "closed: lost"));
 	EXPECT_EQ(locked, cdm_pages_on(self->page, PAGE, self->dev));
-	hold_end(&self->child);
+	cdm_hold_end(&self->child);
 	EXPECT_EQ(0, cdm_ioctl(CDM_TEST_IOC_LOSE, &lose));
 	EXPECT_EQ(0, lose.nr_left);
 	self->lost = false;

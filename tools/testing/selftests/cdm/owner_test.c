@@ -858,7 +858,7 @@ static void *toucher_fn(void *arg)
 	while (!__atomic_load_n(&touched->go, __ATOMIC_ACQUIRE))
 		usleep(1000);
 	__atomic_store_n(&touched->toucher, gettid(), __ATOMIC_RELEASE);
-	*(volatile char *)touched->addr;
+	__atomic_load_n((char *)touched->addr, __ATOMIC_RELAXED);
 	events(CDM_TEST_ENGINE_NONE);
 	return NULL;
 }
@@ -2873,6 +2873,27 @@ TEST_F_TIMEOUT(lose_swapped, unmapped, CDM_TIMEOUT)
 	if (!saved)
 		EXPECT_EQ(0, lose(self->dev, NULL));
 	EXPECT_TRUE(gone(self->dev));
+}
+
+/* One page was being written to swap at the mark: what has come there is no data. */
+TEST_F_TIMEOUT(lose_swapped, written_when_it_was_marked, CDM_TIMEOUT)
+{
+	bool saved = !variant->zswap;
+	struct cdm_child writer = {};
+	struct cdm_test_lose got;
+
+	ASSERT_TRUE(cdm_hold_start(&writer, self->addr,
+				   CDM_TEST_HOLD_WRITEBACK));
+	ASSERT_EQ(0, set_link(CDM_TEST_LINK_MARK));
+	cdm_hold_end(&writer);
+	ASSERT_EQ(0, lose(self->dev, &got));
+	EXPECT_EQ(saved ? PAGES - 1 : 0, got.nr_saved);
+	EXPECT_EQ(saved ? 1 : PAGES, got.nr_lost);
+	EXPECT_EQ(saved ? 1 : PAGES, unreadable(self->addr, SIZE));
+	if (variant->shared) {
+		cdm_say(&self->child, 0);
+		EXPECT_EQ(saved ? 1 : PAGES, cdm_hear(&self->child));
+	}
 }
 
 /* Two that come and go, and touch what they have, while it is lost. */

@@ -105,11 +105,18 @@ static bool is_child;			/* of the process that has the regions */
 static __u32 last_value;
 
 static sigjmp_buf bus_jump;
-static volatile sig_atomic_t bus_armed;
+static int bus_armed;		/* atomic */
+
+/* A signal handler looks at it, so the compiler may not move it. */
+static void bus_arm(int armed)
+{
+	__atomic_store_n(&bus_armed, armed, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
 
 static void on_bus(int sig)
 {
-	if (!bus_armed)
+	if (!__atomic_load_n(&bus_armed, __ATOMIC_RELAXED))
 		_exit(LOST_WITHOUT_LOSS);
 	siglongjmp(bus_jump, 1);
 }
@@ -144,30 +151,31 @@ static void fail(enum verdict verdict, const char *what, const struct region *r,
 /* Returns false for SIGBUS. */
 static bool try_write(char *addr, __u32 value)
 {
-	bus_armed = 1;
+	bus_arm(1);
 	if (sigsetjmp(bus_jump, 0)) {
-		bus_armed = 0;
+		bus_arm(0);
 		return false;
 	}
 	cdm_fill(addr, PAGE, value);
-	bus_armed = 0;
+	bus_arm(0);
 	return true;
 }
 
 /* The number of wrong words, or -1 for SIGBUS. */
 static long try_read(const char *addr, __u32 value)
 {
-	const volatile __u64 *word = (const volatile __u64 *)addr;
+	const __u64 *word = (const __u64 *)addr;
 	long wrong = 0;
 
-	bus_armed = 1;
+	bus_arm(1);
 	if (sigsetjmp(bus_jump, 0)) {
-		bus_armed = 0;
+		bus_arm(0);
 		return -1;
 	}
 	for (size_t i = 0; i < PAGE / sizeof(*word); i++)
-		wrong += word[i] != (value ? cdm_word(value, i) : 0);
-	bus_armed = 0;
+		wrong += __atomic_load_n(&word[i], __ATOMIC_RELAXED) !=
+			 (value ? cdm_word(value, i) : 0);
+	bus_arm(0);
 	return wrong;
 }
 
@@ -328,10 +336,11 @@ static void op_rewrite(struct region *r)
 	for (size_t i = roll(r->nr); i < r->nr; i++) {
 		__u32 value = r->value[i];
 
-		bus_armed = 1;
+		bus_arm(1);
 		if (!sigsetjmp(bus_jump, 0) && value)
-			*(volatile __u64 *)(r->addr + i * PAGE) = cdm_word(value, 0);
-		bus_armed = 0;
+			__atomic_store_n((__u64 *)(r->addr + i * PAGE),
+					 cdm_word(value, 0), __ATOMIC_RELAXED);
+		bus_arm(0);
 	}
 }
 
@@ -674,13 +683,14 @@ static int end_of(struct cdm_child *child)
 	return -1;
 }
 
+static int (*const actors[])(struct cdm_child *me, void *arg) = {
+	owner_fn, recall_fn, cgroup_fn,
+};
+
 TEST_F_TIMEOUT(storm, no_byte_is_wrong, cdm_seconds(240) + 24 * 60 * 60)
 {
 	const char *seconds = getenv("CDM_STRESS_SECONDS");
 	long until = seconds && *seconds ? atol(seconds) : SECONDS;
-	static int (*const actors[])(struct cdm_child *me, void *arg) = {
-		owner_fn, recall_fn, cgroup_fn,
-	};
 	int who[WORKERS], status;
 
 	until += time(NULL);
