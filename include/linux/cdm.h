@@ -91,7 +91,6 @@ bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
 int __cdm_full_ram_node(int nid);
-bool __cdm_inactive_is_low(struct pglist_data *pgdat);
 long __cdm_oom_points(struct task_struct *task, long points,
 		      const struct oom_control *oc);
 unsigned long __cdm_free_pages(void);
@@ -237,12 +236,6 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 static inline int cdm_full_ram_node(int nid)
 {
 	return cdm_node(nid) ? __cdm_full_ram_node(nid) : NUMA_NO_NODE;
-}
-
-/* Returns whether active folios of a device node have to be deactivated. */
-static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
-{
-	return cdm_node(pgdat->node_id) && __cdm_inactive_is_low(pgdat);
 }
 
 /*
@@ -721,11 +714,6 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 					 unsigned long addr, unsigned int flags)
 {
 	return ret;
-}
-
-static inline bool cdm_inactive_is_low(struct pglist_data *pgdat)
-{
-	return false;
 }
 
 #define cdm_memcg_zonelist(nid, gfp, proactive)	\

@@ -7,7 +7,6 @@
 #include <linux/cdm.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
-#include <linux/math.h>
 #include <linux/memory_hotplug.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -267,21 +266,6 @@ static bool cdm_ram_is_for_others(void)
 int cdm_eviction_node(int nid)
 {
 	return cdm_ram_is_for_others() ? NUMA_NO_NODE : cdm_home(nid, NULL);
-}
-
-/*
- * Returns whether too few of the anonymous folios on a device node are inactive, which
- * are most of what is there. The counters of memory cgroups, by which reclaim goes, are
- * late by seconds; if all folios were found referenced, it would find none inactive for
- * as long. The counters of the node are not. The ratio is that of inactive_is_low().
- */
-bool __cdm_inactive_is_low(struct pglist_data *pgdat)
-{
-	unsigned long inactive = node_page_state(pgdat, NR_INACTIVE_ANON);
-	unsigned long active = node_page_state(pgdat, NR_ACTIVE_ANON);
-	unsigned long gib = (inactive + active) >> (30 - PAGE_SHIFT);
-
-	return inactive * (gib ? int_sqrt(10 * gib) : 1) < active;
 }
 
 static bool cdm_zone_is_low(struct zone *zone)

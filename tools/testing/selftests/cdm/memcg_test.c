@@ -261,52 +261,6 @@ FIXTURE_TEARDOWN(pressure)
 	EXPECT_EQ(0, cdm_reset(_metadata));
 }
 
-#define TRACING	"/sys/kernel/tracing"
-#define FLUSHED	TRACING "/events/cgroup/cgroup_rstat_locked/enable"
-
-/* How many events of @pid the trace has. */
-static long traced(pid_t pid)
-{
-	FILE *file = fopen(TRACING "/trace", "re");
-	char line[512], key[32];
-	long nr = 0;
-
-	snprintf(key, sizeof(key), "-%d ", pid);
-	while (file && fgets(line, sizeof(line), file))
-		nr += line[0] != '#' && strstr(line, key);
-	if (file)
-		fclose(file);
-	return nr;
-}
-
-/*
- * To flush the statistics of all groups is dear, and a task that makes room on a device
- * does so again and again. A flush that is due all the same, every other second, is none
- * of its own.
- */
-TEST_F_TIMEOUT(pressure, eviction_flushes_no_statistics, CDM_TIMEOUT)
-{
-	struct tenant tenant = {
-		.size = 64 * MIB,
-		.mode = MPOL_BIND,
-		.mask = 1UL << cdm_dev(0),
-	};
-	long evicted;
-
-	ASSERT_EQ(0, cdm_write(LRU_GEN, "0"));
-	if (access(FLUSHED, F_OK))
-		mount("tracefs", TRACING, "tracefs", 0, NULL);
-	ASSERT_EQ(0, cdm_leave_node(cdm_dev(0), 16));
-	evicted = cdm_vmstat("cdm_evicted_reclaim");
-	ASSERT_EQ(0, cdm_write(TRACING "/trace", ""));
-	ASSERT_EQ(0, cdm_write(FLUSHED, "1"));
-	EXPECT_NE(NULL, tenant_start(&self->child, &tenant));
-	EXPECT_EQ(0, cdm_write(FLUSHED, "0"));
-	EXPECT_LT(MIB / PAGE, cdm_vmstat("cdm_evicted_reclaim") - evicted);
-	EXPECT_GE(8, traced(self->child.pid));
-	cdm_write(TRACING "/trace", "");
-}
-
 /*
  * F17: where RAM is short, what somebody has on a device is no reason to kill him: it
  * would give nothing back.
