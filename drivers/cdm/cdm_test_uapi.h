@@ -196,7 +196,7 @@ enum cdm_test_breach {
 	CDM_TEST_BREACH_NR,
 };
 
-/* What the kernel may use a page for. */
+/* Uses that the kernel may have for a page. */
 enum cdm_test_kind {
 	CDM_TEST_KIND_PLAIN,
 	CDM_TEST_KIND_ACCOUNTED,	/* to the memory cgroup of the caller */

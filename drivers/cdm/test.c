@@ -273,7 +273,7 @@ static long cdm_test_ioc_leave(void __user *arg)
 		if (err || ret == -ENODEV)
 			ret = err;
 		slot->mem = NULL;
-		/* What is left behind is in use, and not ours to erase. */
+		/* Memory left behind is in use, and not ours to erase. */
 		slot->lost &= !err;
 	}
 	return ret;

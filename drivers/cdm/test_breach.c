@@ -131,7 +131,7 @@ static struct page *cdm_test_leak_page(int nid, gfp_t gfp)
 	return page;
 }
 
-/* What the audit tells these kinds by. */
+/* The audit tells these kinds by the type of the page. */
 static void cdm_test_set_kind(struct page *page, enum cdm_test_kind kind)
 {
 	if (kind == CDM_TEST_KIND_SLAB)

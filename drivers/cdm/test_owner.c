@@ -631,7 +631,7 @@ static long cdm_test_ioc_hold_folio(void __user *arg)
 		return -EFAULT;
 	if (ask.how >= CDM_TEST_HOLD_NR)
 		return -EINVAL;
-	/* What is written stays shared, and as clean as it is. */
+	/* A folio under writeback stays shared, and as clean as it is. */
 	ret = get_user_pages_fast(ask.addr, 1,
 				  ask.how == CDM_TEST_HOLD_WRITEBACK ? 0 :
 				  FOLL_WRITE, &page);

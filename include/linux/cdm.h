@@ -250,7 +250,7 @@ cdm_memcg_zonelist(int nid, gfp_t gfp, bool proactive)
 	return node_zonelist(nid, gfp);
 }
 
-/* What the OOM killer gives @task, without its memory on device nodes. */
+/* The points of @task for the OOM killer, less its memory on device nodes. */
 static inline long cdm_oom_points(struct task_struct *task, long points,
 				  const struct oom_control *oc)
 {
@@ -406,8 +406,8 @@ static inline int cdm_check_online(struct zone *zone)
 }
 
 /*
- * Has the device node come again, so that nobody has said yet in sysfs how far its
- * memory is and how fast?
+ * Return true if the device node has come again, and sysfs does not say yet how far its
+ * memory is and how fast.
  */
 static inline bool cdm_node_is_new(int nid)
 {

@@ -52,8 +52,8 @@ static const char * const cdm_cause_names[CDM_NR_CAUSES] = {
 };
 
 /*
- * What looks like a hole is looked at this often, with a pause. An audit that finds many
- * looks at the last ones only once: then it has found some that stay.
+ * The number of looks at a page that seems to be a hole, with pauses. An audit that finds
+ * many looks at the last ones only once: then it has found some that stay.
  */
 #define CDM_AUDIT_LOOKS		32
 #define CDM_AUDIT_PAUSE		10	/* ms */

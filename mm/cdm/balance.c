@@ -601,7 +601,7 @@ static void cdm_case_unnote_hints(struct cdm_case *c)
 	spin_unlock(&book->lock);
 }
 
-/* What the owner lets move in neither direction, nobody has to fault on. */
+/* Memory that the owner lets move in neither direction needs no hint faults. */
 static void cdm_case_ask_owner(struct cdm_case *c)
 {
 	unsigned long size = c->whole ? CDM_RECORD_SIZE : CDM_GROUP_SIZE, addr;

@@ -206,7 +206,7 @@ void cdm_book_drop_dead(struct cdm_book *book)
 	}
 }
 
-/* Who has as many records as one address space may have loses his oldest. */
+/* An address space that has as many records as it may have loses its oldest. */
 static void cdm_user_make_room(struct cdm_book *book, struct mm_struct *mm)
 {
 	struct cdm_user *user = cdm_user_find(book, mm);
@@ -435,7 +435,7 @@ void cdm_report_device(int nid, struct mm_struct *mm, unsigned long start,
 	for (; addr < end; addr = next) {
 		next = min(end, ALIGN_DOWN(addr, CDM_GROUP_SIZE) +
 				CDM_GROUP_SIZE);
-		/* What is not there cannot be moved. */
+		/* Memory that is not there cannot be moved. */
 		if (!cdm_is_present(nodes + (addr - start) / PAGE_SIZE,
 				    (next - addr) / PAGE_SIZE))
 			continue;

@@ -761,7 +761,7 @@ static int cdm_retry(struct cdm_memory *mem)
 	int ret = -ENODEV;
 
 	lockdep_assert_held(&mem->lock);
-	/* What the owner has not freed is in the way of offlining, not of tenants. */
+	/* The owner's own pages are in the way of offlining, not of tenants. */
 	evac.nr_owner = atomic_long_read(&mem->nr_owned);
 	if (!cdm_memory_is_lost(mem))
 		ret = cdm_evacuate_once(mem, &evac) ?:

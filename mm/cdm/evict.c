@@ -324,7 +324,7 @@ int cdm_roomy_home(int nid, const nodemask_t *ram)
 	return home;
 }
 
-/* Whoever evicts has a deadline: what cannot go at once is looked at again later. */
+/* Eviction has a deadline: a folio that cannot go at once is tried again later. */
 static int cdm_send_home(struct list_head *folios, enum migrate_reason reason,
 			 unsigned int *nr_moved)
 {
@@ -451,7 +451,7 @@ static void cdm_evict_report(const struct range *range, bool no_ram,
 	}
 }
 
-/* What came of it. */
+/* The result. */
 static int cdm_evacuated(struct cdm_memory *mem, unsigned long nr_left,
 			 bool no_ram, struct cdm_evacuation *evac)
 {

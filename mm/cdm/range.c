@@ -804,7 +804,7 @@ static void cdm_range_map(struct cdm_range *range)
 	cdm_tell_tally(&tally);
 }
 
-/* Who touches one of the pages waits for this. */
+/* A fault on one of the pages waits for this. */
 static void cdm_range_unlock(struct cdm_range *range)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);

@@ -279,7 +279,7 @@ struct cdm_accel_bar {
 	struct cdm_accel_fault fault[CDM_ACCEL_FAULT_ENTRIES];
 	struct cdm_accel_note note[CDM_ACCEL_NOTE_ENTRIES];
 	/*
-	 * What no hardware would ask for: the root of the CPUs' page table for each
+	 * The root of the CPUs' page table, which no hardware would ask for, of each
 	 * address space, if those are of x86-64, and in bits 0-11 how many levels it
 	 * has. With it the model checks that it accesses nothing that the process
 	 * does not map at that moment. Written by the driver before @roots.

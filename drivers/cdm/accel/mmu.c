@@ -809,7 +809,7 @@ void accel_space_detach(struct accel_space *space)
 	/* From here on no access is under way, whatever became of the jobs. */
 	accel_invalidate(accel, space->asid, 0, ACCEL_SPACE_END);
 	accel_end_calls(accel, space, -ECANCELED);
-	/* What the device has said about the number is about this space. */
+	/* Events that are pending for the number are about this space. */
 	accel_drain(accel);
 	accel_space_hide(space);
 }

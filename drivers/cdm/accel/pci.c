@@ -193,6 +193,9 @@ static int accel_map(struct accel *accel)
 	if (!accel->bells || !accel->bar)
 		return -ENOMEM;
 	accel->regs = accel->bar->regs;
+	/* Memory that an earlier driver has left behind is lost with the link. */
+	if (accel->regs.magic != CDM_ACCEL_MAGIC)
+		cdm_mark_lost(&pdev->dev);
 	if (accel->regs.magic != CDM_ACCEL_MAGIC ||
 	    accel->regs.version != CDM_ACCEL_VERSION)
 		return -ENODEV;

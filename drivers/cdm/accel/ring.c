@@ -255,7 +255,7 @@ int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 	return waiter.call.done.status;
 }
 
-/* What the device says makes no sense. It is noted, and nothing is done about it. */
+/* An event of the device makes no sense: count it, and do nothing about it. */
 void accel_ignore(struct accel *accel, const char *what)
 {
 	atomic_long_inc(&accel->nr_ignored);
@@ -264,8 +264,8 @@ void accel_ignore(struct accel *accel, const char *what)
 }
 
 /*
- * What a command may end with. Callers return it, so it must be no number that has a
- * meaning of its own there.
+ * Return true if a command may end with @status. Callers return it, so it must be no
+ * number that has a meaning of its own there.
  */
 static bool accel_is_status(s32 status)
 {
@@ -508,7 +508,7 @@ static void accel_take_answers_and_errors(struct accel *accel)
 	mutex_unlock(&accel->drain_lock);
 }
 
-/* Is it a job of @space, which has not ended? */
+/* Return true if @id is a job of @space that has not ended. */
 static bool accel_has_job(struct accel *accel, u32 id, struct accel_space *space)
 {
 	struct accel_call *call;

@@ -277,7 +277,7 @@ static bool accel_note_is_valid(const struct cdm_accel_note *note)
 	       note->addr < ACCEL_SPACE_END && note->count <= U32_MAX;
 }
 
-/* Has the process, which may have got the number of another one, asked for it? */
+/* The number may be that of another process now: return true if it asked for notes. */
 static bool accel_note_is_wanted(const struct accel_space *space,
 				 const struct cdm_accel_note *note)
 {

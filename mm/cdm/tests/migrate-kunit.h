@@ -32,7 +32,7 @@ static struct folio *cdm_test_isolated(struct kunit *test, unsigned long addr)
 	return page_folio(page);
 }
 
-/* Whoever waits for the batches of all CPUs does so once in a call. */
+/* A call drains the batches of all CPUs once at most. */
 static void cdm_test_drains_once(struct kunit *test)
 {
 	struct cdm_move move = {
