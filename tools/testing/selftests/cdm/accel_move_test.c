@@ -1351,20 +1351,6 @@ FIXTURE_TEARDOWN(link)
 	EXPECT_EQ(0, accel_stop(&self->a));
 }
 
-/* Since the test began */
-static bool log_says(int kmsg, const char *what)
-{
-	static char record[8192];
-	ssize_t len;
-
-	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
-		record[len] = 0;
-		if (strstr(record, what))
-			return true;
-	}
-	return false;
-}
-
 static bool is_unreadable(const char *addr)
 {
 	int fd[2], len = 1;
@@ -1428,7 +1414,7 @@ TEST_F_TIMEOUT(link, down_while_unbinding, CDM_TIMEOUT)
 	/* As soon as the loss is known, and not at the deadline. */
 	EXPECT_TRUE(is_unreadable(self->held));
 	snprintf(text, sizeof(text), "node %d: closed, ", self->a.nid);
-	EXPECT_TRUE(log_says(self->kmsg, text));
+	EXPECT_TRUE(cdm_log_has(self->kmsg, text));
 	for (size_t off = 0; off < SIZE; off += PAGE) {
 		char *page = self->addr + off;
 

@@ -513,6 +513,20 @@ static inline long cdm_audit_used(void)
 	return cdm_audit_all("total") - cdm_audit_all("free");
 }
 
+/* Returns whether the log has @what, since @kmsg, a file of /dev/kmsg, was opened. */
+static inline bool cdm_log_has(int kmsg, const char *what)
+{
+	static char record[8192];
+	ssize_t len;
+
+	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (strstr(record, what))
+			return true;
+	}
+	return false;
+}
+
 /* Memory and where it is */
 
 static inline char *cdm_map(size_t size)

@@ -183,20 +183,6 @@ TEST_F(cpuset, device_only_is_refused)
 		  mems_of(GROUP, "cpuset.mems"));
 }
 
-/* Returns whether the log has @what, since @kmsg was opened. */
-static bool log_has(int kmsg, const char *what)
-{
-	char record[1024];
-	ssize_t len;
-
-	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
-		record[len] = 0;
-		if (strstr(record, what))
-			return true;
-	}
-	return false;
-}
-
 /*
  * All RAM of a cpuset is not in that of its parent: it has RAM all the same, which it
  * borrows. It is not one of movable nodes alone, for which the page allocator would look
@@ -222,7 +208,7 @@ TEST_F(cpuset, that_borrows_ram_is_sane)
 		ASSERT_EQ(0, cdm_unregister(cdm_dev(1), CDM_ACK_MS, NULL));
 		ASSERT_EQ(0, cdm_register_all());
 	}
-	EXPECT_FALSE(log_has(kmsg, "movable nodes only"));
+	EXPECT_FALSE(cdm_log_has(kmsg, "movable nodes only"));
 	close(kmsg);
 }
 
