@@ -92,7 +92,8 @@ struct cdm_segment {
  *	waited for, so it should take no longer than a read of a register. If not,
  *	all memory of the owner is taken for lost, as by cdm_mark_lost(). Without
  *	it, a copy counts that was made between the loss and the mark. A device
- *	that sleeps, and has no tenants, is there. May not sleep.
+ *	that sleeps, and has no tenants, is there. May be called in an interrupt, and
+ *	may not sleep.
  * @may_balance: may NUMA balancing move this part of @mm to the device, or if not
  *	@to_device, away from it? Without it, yes. For an owner that wants to have a
  *	range where it is. May sleep; no lock is held. Where it says no to both, CPUs

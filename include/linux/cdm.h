@@ -147,6 +147,13 @@ static inline bool cdm_node(int nid)
 	return cdm_enabled() && nid >= 0 && node_isset(nid, cdm_nodes);
 }
 
+/* Returns whether @nodemask holds device nodes only. */
+static inline bool cdm_only(const nodemask_t *nodemask)
+{
+	return cdm_enabled() && nodemask &&
+	       nodes_subset(*nodemask, cdm_nodes);
+}
+
 /* Returns whether @folio, of a tenant or somebody else, is on a device node. */
 static inline bool cdm_folio(const struct folio *folio)
 {
@@ -576,15 +583,18 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 }
 
 /*
- * What a cpuset that is given the nodes @allowed takes over from its @parent:
- * no device node to which access is granted explicitly only, and if it is left
- * without RAM, no device node at all.
+ * The nodes that a cpuset which is given @allowed takes over from its @parent: no device
+ * node to which access is granted explicitly only, and if it is left without RAM, no
+ * device node at all. A cpuset of cgroup v1 (not @v2) takes nothing over.
  */
-static inline void cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+static inline void cdm_inherit_mems(bool v2, nodemask_t *mems,
+				    const nodemask_t *allowed,
 				    const nodemask_t *parent)
 {
-	if (cdm_enabled())
+	if (cdm_enabled() && v2)
 		__cdm_inherit_mems(mems, allowed, parent);
+	else if (cdm_only(mems))
+		nodes_clear(*mems);
 }
 
 /* Returns whether the masks of tasks have to be computed anew. */
@@ -598,13 +608,6 @@ static inline void cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 {
 	if (cdm_enabled())
 		__cdm_narrow_move(from, to);
-}
-
-/* Returns whether @nodemask holds device nodes only. */
-static inline bool cdm_only(const nodemask_t *nodemask)
-{
-	return cdm_enabled() && nodemask &&
-	       nodes_subset(*nodemask, cdm_nodes);
 }
 
 /*
@@ -892,7 +895,8 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 	return 0;
 }
 
-static inline void cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+static inline void cdm_inherit_mems(bool v2, nodemask_t *mems,
+				    const nodemask_t *allowed,
 				    const nodemask_t *parent)
 {
 }

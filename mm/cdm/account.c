@@ -78,13 +78,14 @@ void cdm_show_meminfo(struct seq_file *m)
 struct cdm_count {
 	unsigned long nr_pages;		/* on device nodes */
 	unsigned long enough;
-	long *budget;			/* page tables */
+	long *budget;			/* entries of page tables */
 };
 
 /* Returns whether the walk can end, as walk_page_range() wants to know it. */
-static int cdm_count_is_over(struct cdm_count *count)
+static int cdm_count_is_over(struct cdm_count *count, unsigned long nr_entries)
 {
-	return count->nr_pages >= count->enough || --*count->budget < 0;
+	*count->budget -= nr_entries;
+	return count->nr_pages >= count->enough || *count->budget < 0;
 }
 
 /* Huge pages of this size are not on a device node, and must not be split here. */
@@ -103,6 +104,7 @@ static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 	struct vm_area_struct *vma = walk->vma;
 	struct cdm_count *count = walk->private;
 	struct page *page;
+	unsigned long nr_entries = (end - addr) >> PAGE_SHIFT;
 	pte_t *first, *pte;
 	spinlock_t *ptl;	/* of the page table, or the PMD */
 
@@ -113,7 +115,7 @@ static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 		if (page && cdm_node(page_to_nid(page)))
 			count->nr_pages += (end - addr) >> PAGE_SHIFT;
 		spin_unlock(ptl);
-		return cdm_count_is_over(count);
+		return cdm_count_is_over(count, 1);
 	}
 	first = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
 	if (!first)
@@ -126,7 +128,7 @@ static int cdm_count_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 		count->nr_pages += page && cdm_node(page_to_nid(page));
 	}
 	pte_unmap_unlock(first, ptl);
-	return cdm_count_is_over(count);
+	return cdm_count_is_over(count, nr_entries);
 }
 
 static const struct mm_walk_ops cdm_count_ops = {
@@ -155,16 +157,11 @@ static unsigned long cdm_mm_pages(struct mm_struct *mm, unsigned long enough,
 }
 
 /*
- * Page tables that are looked at for one choice of the OOM killer, which nobody can
- * interrupt: 32 GiB of memory on x86. Those it does not reach count as a whole.
- */
-#define CDM_OOM_TABLES	16384
-
-/*
  * The OOM killer gives @task so many @points, of which some are for device memory.
  * Where RAM is short, that would not help: take them off. The limit of a memory cgroup
  * counts both. It walks page tables, so only for a task that would be the worst yet, and
- * until it is clear that it is not.
+ * until it is clear that it is not. Nothing can interrupt the choice: it looks at as many
+ * entries as the machine has pages. Tasks that it does not get to count with all they have.
  */
 long __cdm_oom_points(struct task_struct *task, long points,
 		      const struct oom_control *oc)
@@ -174,7 +171,7 @@ long __cdm_oom_points(struct task_struct *task, long points,
 
 	/* The first task is chosen, whatever it has. */
 	if (!oc->chosen)
-		budget = CDM_OOM_TABLES;
+		budget = totalram_pages() + cdm_total_pages();
 	if (oc->memcg || points == LONG_MIN || points < oc->chosen_points ||
 	    !(__cdm_node_pages(NR_ANON_MAPPED) + __cdm_node_pages(NR_FILE_MAPPED)))
 		return points;

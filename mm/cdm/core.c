@@ -764,8 +764,7 @@ static int cdm_retry(struct cdm_memory *mem)
 	/* The owner's own pages are in the way of offlining, not of tenants. */
 	evac.nr_owner = atomic_long_read(&mem->nr_owned);
 	if (!cdm_memory_is_lost(mem))
-		ret = cdm_evacuate_once(mem, &evac) ?:
-		      evac.nr_owner ? -EBUSY : cdm_remove(mem);
+		ret = cdm_evacuate_once(mem, &evac) ?: cdm_remove(mem);
 	return ret == -ENODEV ? cdm_lose(mem, &loss) : ret;
 }
 

@@ -282,10 +282,14 @@ static bool cdm_lose_mapped(struct folio *folio)
  */
 static void cdm_lose_swapcache(struct folio *folio)
 {
-	if (folio_free_swap(folio))
+	/* Under writeback it stays in the swap cache for the time being. */
+	if (!folio_free_swap(folio)) {
+		folio_mark_dirty(folio);
+		folio_clear_uptodate(folio);
+	} else if (folio_test_uptodate(folio)) {
 		return;
-	folio_mark_dirty(folio);
-	folio_clear_uptodate(folio);
+	}
+	/* Reclaim takes a folio that is not up to date for a bug. */
 	if (folio_isolate_lru(folio)) {
 		folio_clear_active(folio);
 		folio_clear_unevictable(folio);
@@ -305,7 +309,7 @@ static bool cdm_lose_writeback(struct folio *folio)
 		cdm_lose_mapped(folio);
 	/* Nobody maps it again, and a later pass does not take it for data. */
 	if (folio_test_swapcache(folio))
-		folio_clear_uptodate(folio);
+		cdm_lose_swapcache(folio);
 	else if (folio->mapping && !folio_test_swapbacked(folio))
 		mapping_set_error(folio->mapping, -EIO);
 	return true;
@@ -314,14 +318,14 @@ static bool cdm_lose_writeback(struct folio *folio)
 /*
  * @folio has been written, to swap or to its file. If the device was gone by then, that
  * is no data: a folio of the swap cache is dirty again, as after an error, and whoever
- * waits for the file gets one. May be called in an interrupt, so the owner is not asked.
+ * waits for the file gets one. May be called in an interrupt.
  */
 void __cdm_note_written(struct folio *folio)
 {
 	struct cdm_memory *mem = cdm_memory_of(folio_pfn(folio));
 
 	smp_rmb();	/* what has been written was read before this */
-	if (!mem || !cdm_memory_is_lost(mem))
+	if (!mem || cdm_memory_is_alive(mem))
 		return;
 	if (folio_test_swapcache(folio))
 		folio_mark_dirty(folio);

@@ -156,7 +156,7 @@ static void accel_forget_memory(struct accel *accel)
 	mutex_lock(&accel->mem_lock);
 	if (accel->mem) {
 		accel_check_link(accel);
-		cdm_leave_memory(accel->mem, accel->down ? 0 :
+		cdm_leave_memory(accel->mem, READ_ONCE(accel->down) ? 0 :
 				 READ_ONCE(accel_leave_ms), NULL);
 	}
 	accel->mem = NULL;
@@ -409,6 +409,8 @@ int accel_suspend(struct device *dev)
 	}
 	cancel_delayed_work_sync(&accel->watchdog);
 	accel_stop(accel);
+	/* The PCI core restores this at resume, before there is a reset. */
+	pci_clear_master(accel->pdev);
 	WRITE_ONCE(accel->asleep, true);
 	return 0;
 }

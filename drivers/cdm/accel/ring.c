@@ -116,6 +116,8 @@ int accel_restart(struct accel *accel)
 	if (!ret) {
 		pci_set_master(accel->pdev);
 		accel_set_state(accel, ACCEL_OPEN);
+	} else {
+		pci_clear_master(accel->pdev);
 	}
 	mutex_unlock(&accel->stop_lock);
 	return ret;
