@@ -46,12 +46,14 @@ struct vhost_task;
  *	context
  * @space: of a job, its address space; NULL for other commands
  * @id: of the command
+ * @cancelled: when its process has asked for its end first (jiffies), or 0
  * @done: the answer
  */
 struct accel_call {
 	void (*fn)(struct accel_call *call);
 	struct accel_space *space;
 	u32 id;
+	unsigned long cancelled;
 	struct cdm_accel_done done;
 };
 
@@ -266,6 +268,7 @@ int accel_call_wait(struct accel *accel, struct cdm_accel_cmd *cmd,
 		    struct cdm_accel_done *done);
 void accel_end_calls(struct accel *accel, struct accel_space *space,
 		     int status);
+void accel_end_cancelled(struct accel *accel);
 void accel_invalidate(struct accel *accel, u32 asid, unsigned long start,
 		      unsigned long end);
 void accel_ignore(struct accel *accel, const char *what);

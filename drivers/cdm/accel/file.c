@@ -288,14 +288,20 @@ static long accel_ioc_wait(struct accel_file *file, void __user *arg)
 	return copy_to_user(arg, &wait, sizeof(wait)) ? -EFAULT : 0;
 }
 
-static bool accel_has_job(struct accel_file *file, u32 id)
+/* Note when a job is cancelled for the first time. Returns whether there is one. */
+static bool accel_note_cancel(struct accel_file *file, u32 id)
 {
 	struct accel_job *job;
 	bool found = false;
 
 	spin_lock(&file->jobs_lock);
-	list_for_each_entry(job, &file->jobs, list)
-		found |= job->call.id == id;
+	list_for_each_entry(job, &file->jobs, list) {
+		if (job->call.id != id)
+			continue;
+		found = true;
+		if (!job->call.cancelled)
+			WRITE_ONCE(job->call.cancelled, jiffies ?: 1);
+	}
 	spin_unlock(&file->jobs_lock);
 	return found;
 }
@@ -310,8 +316,8 @@ static long accel_ioc_cancel(struct accel_file *file, void __user *arg)
 	ret = accel_enter(file->accel);
 	if (ret)
 		return ret;
-	ret = accel_has_job(file, cmd.id) ? accel_push(file->accel, &cmd) :
-					    -ENOENT;
+	ret = accel_note_cancel(file, cmd.id) ? accel_push(file->accel, &cmd) :
+						-ENOENT;
 	accel_leave(file->accel);
 	return ret;
 }

@@ -86,8 +86,10 @@ static void accel_watchdog(struct work_struct *work)
 	struct accel *accel = container_of(to_delayed_work(work), struct accel,
 					   watchdog);
 
-	if (!accel_check_link(accel))
+	if (!accel_check_link(accel)) {
 		accel_drain(accel);
+		accel_end_cancelled(accel);
+	}
 	/* Of a device that is gone the memory is in use, while there is a link. */
 	if (accel_check_link(accel))
 		accel_lose(accel);

@@ -314,6 +314,32 @@ void accel_end_calls(struct accel *accel, struct accel_space *space, int status)
 	mutex_unlock(&accel->drain_lock);
 }
 
+static bool accel_is_overdue(const struct accel_call *call)
+{
+	unsigned long cancelled = READ_ONCE(call->cancelled);
+
+	return cancelled && time_after(jiffies, cancelled + ACCEL_PATIENCE);
+}
+
+/*
+ * End jobs that were cancelled long ago, and of which the device says nothing. If it goes
+ * on with one, that uses what its process has, until the address space is detached.
+ */
+void accel_end_cancelled(struct accel *accel)
+{
+	struct cdm_accel_done done = { .status = -ECANCELED };
+	struct accel_call *call;
+	unsigned long id;
+
+	mutex_lock(&accel->drain_lock);
+	xa_for_each(&accel->calls, id, call) {
+		done.id = id;
+		if (accel_is_overdue(call))
+			accel_answer(accel, &done);
+	}
+	mutex_unlock(&accel->drain_lock);
+}
+
 /*
  * Stop the device, before calls end that say what memory it uses, and before
  * those go on who take memory from it. Does nothing if it has been stopped. Memory

@@ -149,7 +149,8 @@ struct cdm_accel_submit {
  * struct cdm_accel_wait - wait for a job and forget it
  * @id: the job; 0 for any that is done or the first that will be; out: its id
  * @timeout_ms: -1 forever, 0 do not wait
- * @status: out: 0, or what ended the job: -EFAULT, -ECANCELED (also: by a
+ * @status: out: 0, or what ended the job: -EFAULT, -ECANCELED (by CANCEL, 10 s
+ *	later at most if the device does not say that it has ended; also: by a
  *	suspend), -EINVAL, -EHWPOISON, -ENOSPC (also: too many jobs for the
  *	device), -EIO the device says what makes no sense, -ENODEV
  * @nr_faults: out: page faults the job took

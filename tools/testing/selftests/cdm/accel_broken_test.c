@@ -210,6 +210,21 @@ TEST_F_TIMEOUT(broken, close_needs_no_completion, 2 * CDM_TIMEOUT)
 	EXPECT_EQ(0, accel_fill(self->a.dev, self->addr, 1, SIZE));
 }
 
+/* Nor does a job that is cancelled. */
+TEST_F_TIMEOUT(broken, cancel_needs_no_completion, 2 * CDM_TIMEOUT)
+{
+	struct cdm_accel_wait done = {};
+	__u32 id;
+
+	ASSERT_EQ(0, accel_inject(&self->a.pci, "lost_done 1"));
+	ASSERT_EQ(0, cdm_accel_fill(self->a.dev, self->addr, 1, SIZE, &id));
+	EXPECT_EQ(-ETIME, cdm_accel_wait(self->a.dev, id, 500, &done));
+	ASSERT_EQ(0, cdm_accel_cancel(self->a.dev, id));
+	ASSERT_EQ(0, cdm_accel_wait(self->a.dev, id, ACCEL_MS, &done));
+	EXPECT_EQ(-ECANCELED, done.status);
+	EXPECT_EQ(0, accel_fill(self->a.dev, self->addr, 1, SIZE));
+}
+
 #define MANY	100
 
 /* A process has so many attachments, with those whose faults nobody resolves. */
