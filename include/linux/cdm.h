@@ -90,6 +90,7 @@ bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      const int __user *nodes);
 void __cdm_migrate_ahead(struct mm_struct *mm, int from, int to);
 int cdm_eviction_node(int nid);
+int __cdm_swappiness(int nid);
 int __cdm_full_ram_node(int nid);
 long __cdm_oom_points(struct task_struct *task, long points,
 		      const struct oom_control *oc);
@@ -109,7 +110,8 @@ extern int cdm_balancing_max;
 /* All bits of kernel.numa_balancing. */
 #define CDM_BALANCING_MAX	((void *)&cdm_balancing_max)
 
-/* An entry of an initializer, with its comma; nothing if the feature is off. */
+/* What is nothing if the feature is off; an entry of an initializer has a comma. */
+#define CDM_IF(...)	__VA_ARGS__
 #define CDM_ENTRY(...)	__VA_ARGS__,
 
 /* The names of the events, in the order of enum vm_event_item. */
@@ -237,6 +239,24 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 	if (cdm_enabled() && unlikely(ret & VM_FAULT_OOM))
 		return __cdm_fault_error(ret, vma, addr, flags);
 	return ret;
+}
+
+/* Where reclaim may evict tenants of @nid to: any RAM. False: it is no device node. */
+static inline bool cdm_demotion_targets(int nid, nodemask_t *targets)
+{
+	if (!cdm_node(nid))
+		return false;
+	*targets = node_states[N_MEMORY];
+	return true;
+}
+
+/*
+ * The swappiness where a memory cgroup, or all (global reclaim), gives up pages of @nid.
+ * It is about swap, and means nothing where pages are evicted to RAM.
+ */
+static inline int cdm_swappiness(int nid, bool memcg, int swappiness)
+{
+	return cdm_node(nid) && !memcg ? __cdm_swappiness(nid) : swappiness;
 }
 
 /* The RAM node to reclaim first, so that tenants of @nid can be evicted. */
@@ -647,6 +667,7 @@ static inline void cdm_exclude_available(long *nr_pages)
 
 #else /* !CONFIG_COHERENT_DEVICE */
 
+#define CDM_IF(...)
 #define CDM_ENTRY(...)
 #define CDM_VMSTAT_TEXT
 
@@ -932,6 +953,13 @@ static inline int cdm_eviction_node(int nid)
 {
 	return NUMA_NO_NODE;
 }
+
+static inline bool cdm_demotion_targets(int nid, nodemask_t *targets)
+{
+	return false;
+}
+
+#define cdm_swappiness(nid, memcg, swappiness)	(swappiness)
 
 static inline int cdm_full_ram_node(int nid)
 {

@@ -268,6 +268,12 @@ int cdm_eviction_node(int nid)
 	return cdm_ram_is_for_others() ? NUMA_NO_NODE : cdm_home(nid, NULL);
 }
 
+/* As for page cache and anonymous memory alike: there is no page cache. */
+int __cdm_swappiness(int nid)
+{
+	return cdm_eviction_node(nid) == NUMA_NO_NODE ? 0 : MAX_SWAPPINESS / 2;
+}
+
 static bool cdm_zone_is_low(struct zone *zone)
 {
 	return !zone_watermark_ok(zone, 0, low_wmark_pages(zone), ZONE_MOVABLE,
