@@ -417,15 +417,17 @@ void cdm_clean_pages(struct page *page, unsigned long nr_pages)
 }
 
 /*
- * Offlining a page that is pinned would take for ever, with the locks of memory hotplug.
- * When a range is removed, which was found empty, somebody else waits for that.
+ * Offlining a page that is pinned would take for ever, with the locks of memory hotplug,
+ * for which other drivers wait that remove memory. A range that is removed was found empty
+ * before.
  */
 static bool cdm_may_offline(unsigned long pfn, unsigned long nr_pages)
 {
 	struct cdm_memory *mem = cdm_memory_of(pfn);
 
-	return !mem || !READ_ONCE(mem->removing) ||
-	       cdm_is_free(pfn, pfn + nr_pages);
+	if (mem && !READ_ONCE(mem->removing))
+		cdm_evacuate_block(mem, pfn, nr_pages);
+	return !mem || cdm_is_free(pfn, pfn + nr_pages);
 }
 
 /*

@@ -21,6 +21,8 @@
 #include "internal.h"
 
 #define CDM_EVICT_PAUSE	10	/* ms between two passes */
+/* What tenants of a block have to leave it, in jiffies */
+#define CDM_OFFLINE_PATIENCE	(3 * HZ)
 
 /*
  * A page that has failed belongs to the handler of memory failures, which keeps one
@@ -515,6 +517,32 @@ int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac)
 				 &no_ram, evac);
 	cdm_scratch_free(&scratch);
 	return cdm_evacuated(mem, nr_left, no_ram, evac);
+}
+
+/*
+ * Migrate what is in a block of memory that is about to go offline, as far as that is
+ * possible in a time that those may have to wait who want to remove other memory.
+ */
+void cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
+			unsigned long nr_pages)
+{
+	unsigned long deadline = jiffies + CDM_OFFLINE_PATIENCE;
+	const struct cdm_scratch scratch = { };
+	unsigned long pfn, nr_used, nr_left;
+	unsigned int nr_moved;
+
+	do {
+		nr_left = 0;
+		for (pfn = start_pfn; pfn < start_pfn + nr_pages &&
+		     !cdm_evict_stop(mem, deadline); ) {
+			cdm_evict_block(&pfn, start_pfn + nr_pages,
+					MR_MEMORY_HOTPLUG, &scratch, &nr_used,
+					&nr_moved);
+			nr_left += nr_used - min(nr_used, nr_moved);
+		}
+		if (nr_left)
+			msleep(CDM_EVICT_PAUSE);
+	} while (nr_left && !cdm_evict_stop(mem, deadline));
 }
 
 /*

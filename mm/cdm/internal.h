@@ -326,6 +326,8 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 		 struct cdm_evacuation *evac);
+void cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
+			unsigned long nr_pages);
 int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac);
 bool cdm_is_free(unsigned long pfn, unsigned long end_pfn);
 

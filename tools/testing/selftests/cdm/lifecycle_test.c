@@ -756,6 +756,33 @@ TEST_F_TIMEOUT(life, offline_does_not_wait_for_tenants, CDM_TIMEOUT)
 	ASSERT_EQ(0, cdm_register_all());
 }
 
+/* The administrator, too, is told that it cannot be, and others need not wait for that. */
+TEST_F_TIMEOUT(life, offline_with_pin_is_bounded, CDM_TIMEOUT)
+{
+	char *addr = cdm_map_on(self->dev, SIZE, SEED);
+	struct iovec vec = { .iov_base = addr, .iov_len = PAGE };
+	static struct blocks blocks;
+	int nr_busy = 0;
+
+	ASSERT_NE(NULL, addr);
+	ASSERT_EQ(0, pipe2(self->pipe, O_CLOEXEC));
+	ASSERT_EQ(PAGE, vmsplice(self->pipe[1], &vec, 1, 0));
+	walk_blocks(self->dev, block_collect, &blocks);
+	for (int i = 0; i < blocks.nr; i++) {
+		int ret = cdm_write(blocks.state[i], "offline");
+
+		if (ret)
+			EXPECT_EQ(-EBUSY, ret);
+		nr_busy += !!ret;
+	}
+	EXPECT_EQ(1, nr_busy);
+	EXPECT_TRUE(node_state_is(self->dev, "open"));
+	EXPECT_EQ(0, cdm_wrong(addr, SIZE, SEED));
+	for (int i = 0; i < blocks.nr; i++)
+		cdm_write(blocks.state[i], "online");
+	expect_usable(_metadata, self->dev, self->total);
+}
+
 /* Somebody has one folio locked, or under writeback, for as long as they like. */
 FIXTURE(held) {
 	int dev;
