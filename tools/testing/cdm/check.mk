@@ -12,7 +12,6 @@ ALL_TESTS := $(patsubst $(source)/%.c,%,$(wildcard $(source)/*_test.c))
 # The longest first, so that all slots have something to do near the end.
 LONG := owner_test rows4_test workload_test accel_stress_test exact_test rows3_test
 ORDERED := $(filter $(LONG),$(ALL_TESTS)) $(filter-out $(LONG),$(ALL_TESTS))
-ACCEL_TESTS := $(filter accel%,$(ORDERED))
 # Programs that with the checkers need more RAM than small has: eight blocks of it for
 # one to be taken offline, and a tenth of a node that is
 # more than what cannot be filled.
@@ -34,8 +33,12 @@ shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
+# The table of the fence tells of one device and of two. What is not in it runs with two.
+FENCE := $(filter-out accel% balance% exact% owner%,$(ORDERED))
+
 # The selftests of a flavour
-default := $(call tests,default,single two,$(call shared,$(ORDERED))) \
+default := $(call tests,default,two,$(call shared,$(ORDERED))) \
+	$(call tests,default,single,$(call shared,$(FENCE))) \
 	$(call tests,default,frontier,cpuset_test)
 debug := $(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
 	$(call tests,debug,two,$(call together,$(ROOMY)))
@@ -43,7 +46,7 @@ base := $(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED)))
 
 check := build.default $(default) demo accelerator library style kunit.default harness
 check-all := $(check) build.base build.off build.debug $(debug) kunit.debug $(base) \
-	$(call tests,default,frontier,$(call shared,$(ACCEL_TESTS))) \
+	$(call tests,default,frontier,accel_test accel_move_test) \
 	$(call tests,default,plain,all) off fence-table
 
 # make selftest: those of the flavour, or the programs or the topologies asked for

@@ -228,7 +228,8 @@ kernel_parameters() {
 		"$([[ $ROOT == image ]] && echo CDM_IMAGE=/dev/pmem2 || echo "CDM_TOP=$TOP")"
 }
 
-# accelerator: kvm if a guest really boots with it, asked once per machine.
+# accelerator: kvm if a guest really boots with it, asked once per machine. It does so in 2
+# seconds, or never.
 accelerator() {
 	local cache=$BUILD/accel id
 	id=$(cat /proc/sys/kernel/random/boot_id)
@@ -236,9 +237,9 @@ accelerator() {
 		echo "$answer"
 	elif [[ ! -w /dev/kvm ]]; then
 		echo "$id tcg" | tee "$cache" | cut -d' ' -f2
-	elif boots kvm; then
+	elif boots kvm 20; then
 		echo "$id kvm" | tee "$cache" | cut -d' ' -f2
-	elif boots tcg; then
+	elif boots tcg 60; then
 		echo "$id tcg" | tee "$cache" | cut -d' ' -f2
 	else
 		echo tcg	# the kernel boots with neither: ask again next time
@@ -246,7 +247,7 @@ accelerator() {
 }
 
 boots() {
-	ACCEL=$1 TOPOLOGY=plain TIMEOUT=60 "$0" true >/dev/null 2>&1
+	ACCEL=$1 TOPOLOGY=plain TIMEOUT=$2 "$0" true >/dev/null 2>&1
 }
 
 # take_turns: with a clock that counts instructions QEMU's main loop moves the time of
