@@ -27,7 +27,7 @@
 #
 # CDM_DRIVER: cdm_test (default), or cdm_accel: the devices are accelerators that
 #             compute, each a process on the host.
-# FLAVOUR: default, debug, off, base.
+# FLAVOUR: default, unfenced, debug, off, base.
 # TOPOLOGY: single (default), two, frontier, eight, plain, small.
 # SHRINK: 1 or 2, by what the memory of its nodes is divided.
 # VARIANT: kasan, lockdep, vm, kmemleak: flavour default with one checker.

@@ -7,6 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 FLAVOUR=${FLAVOUR:-default}
+[[ $FLAVOUR != unfenced ]] || FLAVOUR=default
 KSRC=$(tree "$FLAVOUR")
 OBJ=$(obj "$FLAVOUR")
 # Same input, same kernel: a rebuild must not differ by its date.

@@ -20,7 +20,7 @@ ROOMY := balance_test fence_test
 ROW_TESTS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
 
 # Those that share a machine, which takes as long to start as each of them to run.
-# On base no test may see what another one has left.
+# Where all leaks no test may see what another one has left.
 SHARED := plain_test+policy_test+cpuset_test+move_test+migrate_test+rows_test+rows2_test \
 	exact_fail_test+input_test+names_test audit_test+fence_test+balance_test+memcg_test lifecycle_test+memcg1_test \
 	accel_kernel_test+accel_balance_test+accel_memory_test+accel_broken_test+accel_adversary_test+accel_z_test
@@ -33,29 +33,28 @@ shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
-# The table of the fence tells of one device and of two. What is not in it runs with two.
-FENCE := $(filter-out accel% balance% exact% owner%,$(ORDERED))
-
-# The selftests of a flavour
+# The selftests of a flavour. All run on a machine with two devices; on one with a single
+# device those of what users of a node do, together.
 default := $(call tests,default,two,$(call shared,$(ORDERED))) \
-	$(call tests,default,single,$(call shared,$(FENCE))) \
+	$(call tests,default,single,$(firstword $(SHARED))) \
 	$(call tests,default,frontier,cpuset_test)
 debug := $(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
 	$(call tests,debug,two,$(call together,$(ROOMY)))
 base := $(call tests,base,single,$(filter $(ROW_TESTS),$(ORDERED)))
+unfenced := $(subst .base.,.unfenced.,$(base))
 
 check := build.default $(default) demo accelerator library style kunit.default harness
-check-all := $(check) build.base build.off build.debug $(debug) kunit.debug $(base) \
+check-all := $(check) build.off build.debug $(debug) kunit.debug $(unfenced) \
 	$(call tests,default,frontier,accel_test accel_move_test) \
 	$(call tests,default,plain,all) off fence-table
 
 # make selftest: those of the flavour, or the programs or the topologies asked for
 flavour := $(or $(FLAVOUR),default)
 topologies := $(or $(TOPOLOGY),$(if $(filter debug,$(flavour)),small,\
-	$(if $(filter base,$(flavour)),single,single two)))
-programs := $(or $(TESTS),$(if $(filter base,$(flavour)),$(filter $(ROW_TESTS),$(ORDERED)),\
+	$(if $(filter base unfenced,$(flavour)),single,single two)))
+programs := $(or $(TESTS),$(if $(filter base unfenced,$(flavour)),$(filter $(ROW_TESTS),$(ORDERED)),\
 	$(call shared,$(ORDERED))))
-selftest := build.$(flavour) $(or $(if $(TESTS)$(TOPOLOGY),,$($(flavour))),\
+selftest := build.$(flavour:unfenced=default) $(or $(if $(TESTS)$(TOPOLOGY),,$($(flavour))),\
 	$(call tests,$(flavour),$(topologies),$(programs)))
 selftests := $(sort $(filter selftest.%,$(check-all) $(selftest)))
 
@@ -71,21 +70,22 @@ list-check list-check-all list-selftest: list-%:
 style: | build.default
 # One kernel is built at a time.
 ifneq ($(filter check-all,$(MAKECMDGOALS)),)
-build.base: | build.default
-build.off: | build.base
+build.off: | build.default
 build.debug: | build.off
 endif
 
 build.default build.base build.debug:
 	$(stage) env FLAVOUR=$(subst build.,,$@) $(tools)/build.sh
+# What the option is compared with where it is off, of both kernels
 build.off:
-	$(stage) env FLAVOUR=off WHAT=hooked $(tools)/build.sh
+	$(stage) sh -c 'for f in base off; do FLAVOUR=$$f WHAT=hooked $(tools)/build.sh || exit; done'
 
 # after_build FLAVOUR: its selftests and unit tests
 define after_build
 $(filter selftest.$(1).%,$(selftests)) kunit.$(1): | build.$(1)
 endef
 $(foreach f,default base debug,$(eval $(call after_build,$(f))))
+$(filter selftest.unfenced.%,$(selftests)): | build.default
 
 $(selftests):
 	$(stage) $(tools)/selftest.sh $(subst ., ,$(patsubst selftest.%,%,$@))
@@ -101,5 +101,5 @@ library:
 	$(stage) sh -c 'build/lib/check && build/lib/fork'
 off: | build.off
 	$(stage) $(tools)/off.sh
-fence-table: | $(filter selftest.default.% selftest.base.%,$(check-all))
+fence-table: | $(filter selftest.default.% selftest.unfenced.%,$(check-all))
 	$(stage) $(tools)/fence-table.sh --check

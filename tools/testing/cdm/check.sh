@@ -38,9 +38,9 @@ twice() {
 }
 
 # nowhere FILE: a test, or a program, that no topology and no flavour ran, and that there
-# is. Those of the base show that a test can fail.
+# is. Those without a fence show that a test can fail.
 nowhere() {
-	sed -E '/^[a-z ]* base\//d; s/^(ok|not ok|skip) [^ ]*\//\1 /; s/: all [0-9]+ tests / /' "$1" |
+	sed -E '/^[a-z ]* (base|unfenced)\//d; s/^(ok|not ok|skip) [^ ]*\//\1 /; s/: all [0-9]+ tests / /' "$1" |
 		awk -F ' # ' '
 		/^skip / {
 			sub(/^skip /, "", $1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # The table of the fence from the logs of the last selftests of the flavours
-# default and base. Written to Documentation/; with --check compared to what is
+# default and unfenced. Written to Documentation/; with --check compared to what is
 # there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -29,7 +29,7 @@ logs() {
 	for t in "${@:2}"; do
 		for p in "$BUILD"/selftests/*_test; do
 			p=${p##*/}
-			if [[ $p =~ $OTHERS ]] || [[ $1 == base && $(row_cases "$p") == 0 ]]; then
+			if [[ $p =~ $OTHERS ]] || [[ $1 == unfenced && $(row_cases "$p") == 0 ]]; then
 				continue
 			fi
 			log=$(last_log "$1-$t" "$p")
@@ -45,8 +45,8 @@ row_cases() {
 	"$BUILD/selftests/$1" -l 2>&1 | awk '{ print $NF }' | grep -cE '^[A-Z][0-9]+_'
 }
 
-fenced=$(logs default single two plain)
-unfenced=$(logs base single)
+fenced=$(logs default two plain)
+unfenced=$(logs unfenced single)
 # shellcheck disable=SC2086
 new=$(python3 "$TOOLS/fence.py" $fenced -- $unfenced)
 if [[ ${1:-} == --check ]]; then

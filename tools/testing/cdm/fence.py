@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Write the table of the fence from the results of a run.
 
-usage: fence.py HERE... -- BASE... > Documentation/mm/cdm/fence.rst
+usage: fence.py FENCED... -- UNFENCED... > Documentation/mm/cdm/fence.rst
 
-HERE and BASE are PROGRAM=LOG, with the logs of selftest.sh with and without a fence;
+FENCED and UNFENCED are PROGRAM=LOG, with the logs of selftest.sh with and without a fence;
 what else is in a log does not count. Which row of the contract a test is for, its name
 says, or for tests that an unfenced kernel passes as well, the list below.
 """
@@ -79,10 +79,10 @@ The fence: rows and their proof
 ==============================
 
 This file is written by "make fence-table" from the results of a run of all
-selftests; do not edit it. "Here" is a kernel with the fence. "Base" is the
-unmodified kernel with the same memory as an ordinary node in ZONE_MOVABLE,
+selftests; do not edit it. "Fenced" is with the memory as device nodes. "Unfenced"
+is the same kernel with the same memory as ordinary nodes in ZONE_MOVABLE,
 where a test whose name begins with its row must fail: "leaks" says that it
-did. A test with "-" there guards what such a kernel gets right too, or what it
+did. A test with "-" there guards what such a machine gets right too, or what it
 does not have. Every test ends with the audit of all device nodes, which must
 find no kernel page, no page without a cause and no ordinary zonelist that
 leads there.
@@ -118,13 +118,13 @@ def row_of(test):
     return None
 
 
-def here(verdicts):
+def with_fence(verdicts):
     if "not ok" in verdicts:
         return "fails"
     return "holds" if "ok" in verdicts else "skipped"
 
 
-def base(test, verdicts):
+def without_fence(test, verdicts):
     if not re.search(r"\.[A-Z]\d+_", test):
         return "\\-"
     if not verdicts or "skip" in verdicts:
@@ -133,12 +133,12 @@ def base(test, verdicts):
 
 
 def table(tests, fenced, unfenced):
-    lines = [(t, here(fenced[t]), base(t, unfenced.get(t))) for t in sorted(tests)]
-    widths = [max(len(line[i]) for line in lines + [("Test", "Here", "Base")])
+    lines = [(t, with_fence(fenced[t]), without_fence(t, unfenced.get(t))) for t in sorted(tests)]
+    widths = [max(len(line[i]) for line in lines + [("Test", "Fenced", "Unfenced")])
               for i in range(3)]
     rule = "  ".join("=" * w for w in widths)
     print(rule)
-    for line in [("Test", "Here", "Base")]:
+    for line in [("Test", "Fenced", "Unfenced")]:
         print("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip())
     print(rule)
     for line in lines:

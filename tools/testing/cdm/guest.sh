@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # In the guest, before the command: bring the device nodes of the topology
-# online, by the owner driver or (flavour base) as ordinary nodes by dax-kmem.
+# online, by the owner driver or (flavours base, unfenced) as ordinary nodes by dax-kmem.
 # vm.sh sets the variables.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -39,6 +39,6 @@ losetup --direct-io=on "$CDM_DISK" /dev/pmem0 || setup_failed "no disk"
 if [[ -n $CDM_DEVICE_NODES ]]; then
 	case $CDM_FLAVOUR in
 	default | debug) owner_driver && expect_nodes ;;
-	base) unfenced && expect_nodes ;;
+	base | unfenced) unfenced && expect_nodes ;;
 	esac
 fi

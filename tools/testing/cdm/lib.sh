@@ -11,7 +11,7 @@ BASE=$BUILD/base
 SRC=$BUILD/src
 CHECK=$BUILD/check
 PATCHES=$TOP/patches/6.12
-FLAVOURS="default debug off base"
+FLAVOURS="default unfenced debug off base"
 
 # The make of the workshop shares its job slots with that of the kernel, but must not
 # leak its variables.
@@ -90,7 +90,7 @@ as_root() {
 tree() {
 	case $1 in
 	base) echo "$BASE" ;;
-	default | debug | off) echo "$SRC" ;;
+	default | unfenced | debug | off) echo "$SRC" ;;
 	*) die "no flavour '$1' (there are: $FLAVOURS)" ;;
 	esac
 }
@@ -105,21 +105,22 @@ fragments() {
 	[[ -z ${VARIANT:-} ]] || echo "$TOOLS/config/$VARIANT.config"
 }
 
+# obj FLAVOUR: the object tree of its kernel. That of unfenced is the one of default.
 obj() {
-	echo "$BUILD/obj/$1${VARIANT:+-$VARIANT}"
+	echo "$BUILD/obj/${1/#unfenced/default}${VARIANT:+-$VARIANT}"
 }
 
 # image FLAVOUR: the root file system of its sealed machines.
 image() {
-	echo "$BUILD/image/$1${VARIANT:+-$VARIANT}.ext2"
+	echo "$BUILD/image/${1/#unfenced/default}${VARIANT:+-$VARIANT}.ext2"
 }
 
-# The hooked files that flavour base has compiled.
+# The hooked files that are compiled: with the option on, as flavour default, or off.
 # shellcheck disable=SC2013
 hooked() {
 	local o
 	for o in $(cat "$PATCHES"/*.patch | sed -n 's|^+++ b/\(.*\)\.c$|\1.o|p' | sort -u); do
-		[[ ! -e $(obj base)/$o ]] || echo "$o"
+		[[ ! -e $(VARIANT='' obj default)/$o ]] || echo "$o"
 	done
 }
 

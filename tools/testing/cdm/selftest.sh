@@ -4,8 +4,8 @@
 #   selftest.sh FLAVOUR TOPOLOGY PROGRAM[+PROGRAM]...|all
 # Those of the accelerator (accel_*) need its driver, the others the test driver and
 # a sealed machine (see vm.sh), with the same results for one SEED (environment,
-# default 1). On flavour base only the fence tests run (those named after a row of the
-# contract, as F3_tmpfs), and each must fail: so it can see a leak.
+# default 1). On flavours base and unfenced only the fence tests run (those named after a
+# row of the contract, as F3_tmpfs), and each must fail: so it can see a leak.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -42,6 +42,10 @@ left_out() {
 	esac
 }
 
+fenced() {
+	[[ $FLAVOUR != base && $FLAVOUR != unfenced ]]
+}
+
 # rows PROGRAM: the names of its fence tests.
 rows() {
 	{ "$PROGRAMS/$1" -l 2>&1 || true; } | awk '{ print $NF }' | grep -E "$ROW" | sort -u
@@ -49,7 +53,7 @@ rows() {
 
 # arguments PROGRAM
 arguments() {
-	[[ $FLAVOUR != base ]] || rows "$1" | sed 's/^/-t /' | paste -sd' '
+	fenced || rows "$1" | sed 's/^/-t /' | paste -sd' '
 }
 
 guest_command() {
@@ -121,12 +125,12 @@ advice() {
 start_results
 export CONSOLE=$LOG/$NAME.console.log
 PREFIX=$FLAVOUR/$TOPOLOGY/ LEAKS=""
-[[ $FLAVOUR != base ]] || LEAKS=--leaks
+fenced || LEAKS=--leaks
 run=()
 for p in $(programs); do
 	if reason=$(left_out "$p"); then
 		result "skip $PREFIX$p # $reason"
-	elif [[ $FLAVOUR == base ]] && ! rows "$p" | grep -q .; then
+	elif ! fenced && ! rows "$p" | grep -q .; then
 		result "not ok $PREFIX$p # no test is named after a row: it has nothing to see here"
 	else
 		run+=("$p")

@@ -26,7 +26,7 @@ FIXTURE_SETUP(audit)
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "nothing to audit without a fence");
 	self->dev = cdm_dev(0);
 }
@@ -359,7 +359,7 @@ FIXTURE_SETUP(leak)
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "nothing to audit without a fence");
 	self->dev = cdm_dev(0);
 	/* The pages that a test before has left have no cause any more. */

@@ -262,10 +262,10 @@ static inline long cdm_effort(long all, long debug)
 	return cdm_flavour_is("debug") ? debug : all;
 }
 
-/* On the base the memory is an ordinary node, and there is no driver. */
-static inline bool cdm_is_base(void)
+/* The memory is an ordinary node, and there is no driver. */
+static inline bool cdm_is_unfenced(void)
 {
-	return cdm_flavour_is("base");
+	return cdm_flavour_is("base") || cdm_flavour_is("unfenced");
 }
 
 /* Why there is no device with the test driver, or NULL. */
@@ -273,7 +273,7 @@ static inline const char *cdm_missing(void)
 {
 	if (!cdm_devs().nr)
 		return "this topology has no device";
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		return "the base has no owner driver";
 	return NULL;
 }
@@ -1586,7 +1586,7 @@ static inline int cdm_reset(const struct __test_metadata *test)
 	cdm_write(CDM_LISTS, "0");
 	cdm_write("/sys/kernel/mm/numa/demotion_enabled", "0");
 	cdm_write("/proc/sys/vm/nr_hugepages", "0");
-	if (!cdm_is_base() && devs.nr)
+	if (!cdm_is_unfenced() && devs.nr)
 		err = cdm_register_all();
 	for (int i = 0; i < devs.nr; i++)
 		cdm_node_hugepages(devs.nid[i], 0);

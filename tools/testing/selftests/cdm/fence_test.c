@@ -108,7 +108,7 @@ static void expect_none_taken(struct __test_metadata *_metadata)
 
 TEST_F_TIMEOUT(fence, kernel_asks_by_number, CDM_TIMEOUT)
 {
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no driver to ask for it");
 	expect_none_taken(_metadata);
 	ASSERT_TRUE(press(&self->lazy));
@@ -872,7 +872,7 @@ TEST_F(account, hugetlb_pools_of_ram_and_device)
 	static const char * const sizes[] = { "16", "16", "8", "0" };
 	int nid = cdm_dev(0);
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has one pool");
 	ASSERT_EQ(0, cdm_node_hugepages(nid, 32));
 	for (int i = 0; i < ARRAY_SIZE(sizes); i++) {

@@ -32,7 +32,7 @@ FIXTURE_SETUP(input)
 	ASSERT_EQ(0, cdm_reset(_metadata));
 	if (!cdm_devs().nr)
 		SKIP(return, "topology %s has no device", cdm_topology());
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the files are not there without a fence");
 	self->dev = cdm_dev(0);
 	snprintf(self->access, sizeof(self->access), NODES "/node%d/cdm/access",

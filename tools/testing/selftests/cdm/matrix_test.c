@@ -404,6 +404,9 @@ static int eat_fn(struct cdm_child *me, void *arg)
 		return 13;
 	if (cdm_mbind(addr, eater->size, eater->mode, eater->mask, 0))
 		return 14;
+	/* RAM is taken in large pieces first, which takes less time. */
+	if (eater->mode == MPOL_BIND)
+		madvise(addr, eater->size, MADV_HUGEPAGE);
 	for (size_t off = 0; off < eater->size; off += MIB) {
 		cdm_touch(addr + off, MIB);
 		spread = cdm_spread(addr + off, MIB);
@@ -551,6 +554,9 @@ TEST_F_TIMEOUT(matrix, F7_unnamed_while_ram_is_full, CDM_TIMEOUT)
 {
 	struct cdm_mark mark = cdm_mark();
 
+	/* Who names nodes is in more functions of the kernel. */
+	if (cdm_no_repeats())
+		SKIP(return, CDM_REPEATS);
 	expect_all_in_full_ram(_metadata, &self->filler[0], false);
 	EXPECT_EQ(0, cdm_leaked(mark));
 }

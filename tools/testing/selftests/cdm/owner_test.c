@@ -1355,7 +1355,7 @@ TEST_F_TIMEOUT(owner, migrate_async_in_the_cpuset, CDM_TIMEOUT)
 {
 	struct cdm_nodes rams = cdm_rams();
 	int home = rams.nid[rams.nr - 1];
-	size_t size = 160 * MIB;
+	size_t size = cdm_effort(160, 96) * MIB;
 	char *addr, mems[16];
 
 	if (rams.nr < 2)

@@ -27,7 +27,7 @@ TEST_F(plain, node_states)
 	EXPECT_TRUE(cdm_state_is("has_memory", self->ram));
 	EXPECT_TRUE(cdm_state_is("has_normal_memory", self->ram));
 	EXPECT_TRUE(cdm_state_is("online", self->ram));
-	if (!cdm_is_base()) {
+	if (!cdm_is_unfenced()) {
 		EXPECT_TRUE(cdm_state_is("has_coherent_device",
 					 (struct cdm_nodes){}));
 	}

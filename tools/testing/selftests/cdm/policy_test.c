@@ -397,6 +397,8 @@ static int mbind_load_fn(struct cdm_child *me, void *arg)
 
 TEST_F_TIMEOUT(policy, full_device_and_bound_mapping, CDM_TIMEOUT)
 {
+	if (cdm_no_repeats())
+		SKIP(return, CDM_REPEATS);
 	ASSERT_EQ(0, cdm_leave_node(self->dev, 32));
 	expect_dies_alone(_metadata, &self->child, &self->other, mbind_load_fn,
 			  &self->dev_mask);

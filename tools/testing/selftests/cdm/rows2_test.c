@@ -102,7 +102,7 @@ TEST_F(paths, pin_longterm)
 {
 	char *addr = cdm_map_on(self->dev, SIZE, SEED);
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no test driver");
 	ASSERT_NE(NULL, addr);
 	expect_pinned_in_ram(_metadata, addr, SIZE,
@@ -113,7 +113,7 @@ TEST_F(paths, pin_longterm_of_shmem)
 {
 	char *addr = cdm_map_shared(SIZE);
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no test driver");
 	cdm_fill(addr, SIZE, SEED);
 	ASSERT_EQ(PAGES, cdm_move(addr, SIZE, self->dev));
@@ -125,7 +125,7 @@ TEST_F(paths, pin_longterm_of_thp)
 {
 	char *addr = cdm_map_huge(SIZE);
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no test driver");
 	ASSERT_NE(NULL, addr);
 	cdm_fill(addr, SIZE, SEED);
@@ -142,7 +142,7 @@ TEST_F(paths, pin_longterm_fails)
 	__u64 pin = (uintptr_t)addr + SIZE / 2;
 	int fd, err, starved;
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no test driver");
 	if (access(FAIL "probability", F_OK))
 		SKIP(return, "the kernel has no FAIL_PAGE_ALLOC");
@@ -435,7 +435,7 @@ TEST_F_TIMEOUT(paths, mlocked_memory_and_unregister, CDM_TIMEOUT)
 	char *addr = cdm_map(SIZE);
 	long locked;
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no owner driver");
 	ASSERT_EQ(0, cdm_mbind(addr, SIZE, MPOL_BIND, self->dev_mask, 0));
 	ASSERT_EQ(0, mlock(addr, SIZE));
@@ -554,7 +554,7 @@ TEST_F_TIMEOUT(paths, soft_offline_of_device, CDM_TIMEOUT)
 	size_t size = NR_SUSPECT * PAGE;
 	char *addr;
 
-	if (cdm_is_base())
+	if (cdm_is_unfenced())
 		SKIP(return, "the base has no owner driver");
 	addr = cdm_map_on(self->dev, size, SEED);
 	ASSERT_NE(NULL, addr);

@@ -231,7 +231,7 @@ static bool swap_to_disk(void)
 static void expect_pressure(struct __test_metadata *_metadata,
 			    struct brim *brim)
 {
-	if (!cdm_is_base())
+	if (!cdm_is_unfenced())
 		EXPECT_LT(4 * (long)(MIB / PAGE), stolen() - brim->stolen);
 }
 
