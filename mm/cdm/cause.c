@@ -421,13 +421,13 @@ void cdm_clean_pages(struct page *page, unsigned long nr_pages)
  * for which other drivers wait that remove memory. A range that is removed was found empty
  * before.
  */
-static bool cdm_may_offline(unsigned long pfn, unsigned long nr_pages)
+static int cdm_going_offline(struct cdm_memory *mem, unsigned long pfn,
+			     unsigned long nr_pages)
 {
-	struct cdm_memory *mem = cdm_memory_of(pfn);
-
-	if (mem && !READ_ONCE(mem->removing))
-		cdm_evacuate_block(mem, pfn, nr_pages);
-	return !mem || cdm_is_free(pfn, pfn + nr_pages);
+	WRITE_ONCE(mem->offlining, true);
+	if (!READ_ONCE(mem->removing))
+		return cdm_evacuate_block(mem, pfn, nr_pages);
+	return cdm_is_free(pfn, pfn + nr_pages, false) ? 0 : -EBUSY;
 }
 
 /*
@@ -438,10 +438,13 @@ static int cdm_memory_notify(struct notifier_block *self, unsigned long action,
 			     void *arg)
 {
 	const struct memory_notify *notify = arg;
+	struct cdm_memory *mem = cdm_memory_of(notify->start_pfn);
 
-	if (action == MEM_GOING_OFFLINE &&
-	    !cdm_may_offline(notify->start_pfn, notify->nr_pages))
-		return notifier_from_errno(-EBUSY);
+	if (mem && action == MEM_GOING_OFFLINE)
+		return notifier_from_errno(cdm_going_offline(mem, notify->start_pfn,
+							     notify->nr_pages));
+	if (mem && (action == MEM_OFFLINE || action == MEM_CANCEL_OFFLINE))
+		WRITE_ONCE(mem->offlining, false);
 	if (action == MEM_OFFLINE)
 		cdm_zero_used(notify->start_pfn, notify->nr_pages);
 	return NOTIFY_OK;

@@ -520,36 +520,11 @@ int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac)
 }
 
 /*
- * Migrate what is in a block of memory that is about to go offline, as far as that is
- * possible in a time that those may have to wait who want to remove other memory.
+ * Returns whether no page of [@pfn, @end_pfn) is in use; for @but_failed none but those
+ * that have failed, which memory offlining does not wait for. Nothing is allocated there:
+ * the pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
  */
-void cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
-			unsigned long nr_pages)
-{
-	unsigned long deadline = jiffies + CDM_OFFLINE_PATIENCE;
-	const struct cdm_scratch scratch = { };
-	unsigned long pfn, nr_used, nr_left;
-	unsigned int nr_moved;
-
-	do {
-		nr_left = 0;
-		for (pfn = start_pfn; pfn < start_pfn + nr_pages &&
-		     !cdm_evict_stop(mem, deadline); ) {
-			cdm_evict_block(&pfn, start_pfn + nr_pages,
-					MR_MEMORY_HOTPLUG, &scratch, &nr_used,
-					&nr_moved);
-			nr_left += nr_used - min(nr_used, nr_moved);
-		}
-		if (nr_left)
-			msleep(CDM_EVICT_PAUSE);
-	} while (nr_left && !cdm_evict_stop(mem, deadline));
-}
-
-/*
- * Returns whether no page of [@pfn, @end_pfn) is in use. Nothing is allocated there: the
- * pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
- */
-bool cdm_is_free(unsigned long pfn, unsigned long end_pfn)
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn, bool but_failed)
 {
 	while (pfn < end_pfn) {
 		struct page *page = pfn_to_page(pfn);
@@ -559,10 +534,36 @@ bool cdm_is_free(unsigned long pfn, unsigned long end_pfn)
 			pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		else if (PageBuddy(page))
 			pfn += cdm_nr_free_at(pfn);
-		else if (cdm_is_set_aside(page, 0))
+		else if (cdm_is_set_aside(page, 0) ||
+			 (but_failed && PageHWPoison(page)))
 			pfn++;
 		else
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Migrate what is in a block of memory that is about to go offline, in the time that those
+ * may have to wait who want to remove other memory. Returns 0, -EBUSY or -EINTR.
+ */
+int cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
+		       unsigned long nr_pages)
+{
+	unsigned long end_pfn = start_pfn + nr_pages, pfn, nr_used;
+	unsigned long deadline = jiffies + CDM_OFFLINE_PATIENCE;
+	const struct cdm_scratch scratch = { };
+	unsigned int nr_moved;
+
+	for (;;) {
+		pfn = start_pfn;
+		while (pfn < end_pfn && !cdm_evict_stop(mem, deadline))
+			cdm_evict_block(&pfn, end_pfn, MR_MEMORY_HOTPLUG,
+					&scratch, &nr_used, &nr_moved);
+		if (cdm_is_free(start_pfn, end_pfn, true))
+			return 0;
+		if (cdm_evict_stop(mem, deadline))
+			return signal_pending(current) ? -EINTR : -EBUSY;
+		msleep(CDM_EVICT_PAUSE);
+	}
 }

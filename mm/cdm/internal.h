@@ -77,8 +77,9 @@ enum cdm_closed {
  * @data: handed to @ops
  * @srcu: held for reading by those who may call @ops, or look at the range without a
  *	page of it in use
- * @removing: the locks of memory hotplug are held to remove the range: the engine,
- *	which may hang, is not asked to copy, and nothing waits for tenants
+ * @removing: it goes offline to be removed, which does not wait for tenants
+ * @offlining: some of it goes offline, under the locks of memory hotplug: the engine, which
+ *	may hang, is not asked to copy
  * @causes: a byte for each page, why it is in use
  * @nr_owned: pages that the owner has allocated
  * @nr_reserve: pages of the node that no tenant may take; under cdm_kept_lock
@@ -101,6 +102,7 @@ struct cdm_memory {
 	void *data;
 	struct srcu_struct srcu;
 	bool removing;
+	bool offlining;
 	u8 *causes;
 	atomic_long_t nr_owned;
 	unsigned long nr_reserve;
@@ -326,10 +328,10 @@ int cdm_evict_files(unsigned long *pfn, unsigned long end_pfn,
 		    enum migrate_reason reason, unsigned int *nr_moved);
 int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 		 struct cdm_evacuation *evac);
-void cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
-			unsigned long nr_pages);
+int cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
+		       unsigned long nr_pages);
 int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac);
-bool cdm_is_free(unsigned long pfn, unsigned long end_pfn);
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn, bool but_failed);
 
 /* core.c */
 unsigned long cdm_why_closed(int nid);

@@ -176,7 +176,7 @@ void cdm_sides_ask(struct cdm_sides *sides)
 static bool cdm_has_engine(const struct cdm_memory *mem)
 {
 	return mem && cdm_memory_ops(mem)->copy && !cdm_memory_is_lost(mem) &&
-	       !READ_ONCE(mem->removing);
+	       !READ_ONCE(mem->offlining);
 }
 
 #ifdef CONFIG_ARM64_MTE
