@@ -102,6 +102,7 @@ demo() {
 alone "obj/$FLAVOUR"
 config
 if [[ ${WHAT:-} == hooked ]]; then
+	[[ -n $(hooked) ]] || die "flavour default is not built: make build"
 	# shellcheck disable=SC2046
 	step "$FLAVOUR: build hooked objects" kmake $(hooked)
 	exit

@@ -33,10 +33,12 @@ shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
-# The selftests of a flavour. All run on a machine with two devices; on one with a single
-# device those of what users of a node do, together.
+# Where there is one device alone: what its users and its driver do, and that it goes
+ALONE := $(filter plain_test+% lifecycle_test+%,$(SHARED)) accel_test
+
+# The selftests of a flavour. All run with two devices.
 default := $(call tests,default,two,$(call shared,$(ORDERED))) \
-	$(call tests,default,single,$(firstword $(SHARED))) \
+	$(call tests,default,single,$(ALONE)) \
 	$(call tests,default,frontier,cpuset_test)
 debug := $(call tests,debug,small,$(call shared,$(filter-out $(ROOMY),$(ORDERED)))) \
 	$(call tests,debug,two,$(call together,$(ROOMY)))
@@ -67,10 +69,9 @@ selftest: $(selftest)
 list-check list-check-all list-selftest: list-%:
 	@echo $($*)
 
-style: | build.default
+style build.off: | build.default
 # One kernel is built at a time.
 ifneq ($(filter check-all,$(MAKECMDGOALS)),)
-build.off: | build.default
 build.debug: | build.off
 endif
 

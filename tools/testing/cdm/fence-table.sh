@@ -23,28 +23,29 @@ last_log() {
 	done < <(find "$LOG" -name "selftest-$1-*.ktap" -printf '%T@ %p\n' | sort -rn | cut -d' ' -f2)
 }
 
-# logs FLAVOUR TOPOLOGY...: PROGRAM=LOG for each program that had to run there; with one
-# device not all have to
+STAGES=$(make -C "$TOP" -f "$TOOLS/check.mk" -s list-check-all | tr ' ' '\n')
+
+# had_to_run FLAVOUR TOPOLOGY PROGRAM: in make check-all
+had_to_run() {
+	grep -qE "^selftest\.$1\.$2\.(.*\+)?($3|all)(\+|\$)" <<<"$STAGES"
+}
+
+# logs FLAVOUR TOPOLOGY...: PROGRAM=LOG for each program that had to run there
 logs() {
 	local t p log
 	for t in "${@:2}"; do
 		for p in "$BUILD"/selftests/*_test; do
 			p=${p##*/}
-			if [[ $p =~ $OTHERS ]] || [[ $1 == unfenced && $(row_cases "$p") == 0 ]]; then
+			if [[ $p =~ $OTHERS ]] || ! had_to_run "$1" "$t" "$p"; then
 				continue
 			fi
 			log=$(last_log "$1-$t" "$p")
-			[[ -n $log || $1-$t != default-single ]] || continue
 			if [[ -z $log ]] || ! grep -q "^#cdm end $p " "$log"; then
 				die "$p did not run with flavour $1 on $t: make check-all"
 			fi
 			echo "$p=$log"
 		done
 	done
-}
-
-row_cases() {
-	"$BUILD/selftests/$1" -l 2>&1 | awk '{ print $NF }' | grep -cE '^[A-Z][0-9]+_'
 }
 
 fenced=$(logs default two plain single)

@@ -38,7 +38,13 @@ unfenced() {
 losetup --direct-io=on "$CDM_DISK" /dev/pmem0 || setup_failed "no disk"
 if [[ -n $CDM_DEVICE_NODES ]]; then
 	case $CDM_FLAVOUR in
-	default | debug) owner_driver && expect_nodes ;;
-	base | unfenced) unfenced && expect_nodes ;;
+	default | debug)
+		owner_driver
+		expect_nodes
+		;;
+	base | unfenced)
+		unfenced
+		expect_nodes
+		;;
 	esac
 fi

@@ -115,11 +115,12 @@ image() {
 	echo "$BUILD/image/${1/#unfenced/default}${VARIANT:+-$VARIANT}.ext2"
 }
 
-# The hooked files that are compiled: with the option on, as flavour default, or off.
+# The objects of hooked files, and of those that get our header from a hooked one, as far
+# as flavour default has them.
 # shellcheck disable=SC2013
 hooked() {
 	local o
-	for o in $(cat "$PATCHES"/*.patch | sed -n 's|^+++ b/\(.*\)\.c$|\1.o|p' | sort -u); do
+	for o in mm/{debug,rmap}.o $(cat "$PATCHES"/*.patch | sed -n 's|^+++ b/\(.*\)\.c$|\1.o|p' | sort -u); do
 		[[ ! -e $(VARIANT='' obj default)/$o ]] || echo "$o"
 	done
 }

@@ -11,6 +11,7 @@ disassemble() {
 }
 
 same_code() {
+	[[ -s $BUILD/obj/base/$1 && -s $BUILD/obj/off/$1 ]] || return 1
 	diff <(disassemble "$BUILD/obj/base/$1") <(disassemble "$BUILD/obj/off/$1") | head -40
 	((PIPESTATUS[0] == 0))
 }
