@@ -916,11 +916,9 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 	return 0;
 }
 
-static inline void cdm_inherit_mems(bool v2, nodemask_t *mems,
-				    const nodemask_t *allowed,
-				    const nodemask_t *parent)
-{
-}
+/* A macro: GCC would keep some of what it takes to ask for @v2. */
+#define cdm_inherit_mems(v2, mems, allowed, parent)	\
+	((void)sizeof(v2), (void)(mems), (void)(allowed), (void)(parent))
 
 static inline bool cdm_mems_update(void)
 {
@@ -959,7 +957,8 @@ static inline bool cdm_demotion_targets(int nid, nodemask_t *targets)
 	return false;
 }
 
-#define cdm_swappiness(nid, memcg, swappiness)	(swappiness)
+#define cdm_swappiness(nid, memcg, swappiness)	\
+	((void)(nid), (void)(memcg), (swappiness))
 
 static inline int cdm_full_ram_node(int nid)
 {
