@@ -82,7 +82,7 @@ int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 		      unsigned long end, const struct mempolicy *pol,
 		      unsigned long flags);
 int __cdm_check_mems(const nodemask_t *mems);
-void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+void __cdm_fit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
@@ -607,12 +607,12 @@ static inline int cdm_check_mems(const nodemask_t *mems)
  * node to which access is granted explicitly only, and if it is left without RAM, no
  * device node at all. A cpuset of cgroup v1 (not @v2) takes nothing over.
  */
-static inline void cdm_inherit_mems(bool v2, nodemask_t *mems,
+static inline void cdm_fit_mems(bool v2, nodemask_t *mems,
 				    const nodemask_t *allowed,
 				    const nodemask_t *parent)
 {
 	if (cdm_enabled() && v2)
-		__cdm_inherit_mems(mems, allowed, parent);
+		__cdm_fit_mems(mems, allowed, parent);
 	else if (cdm_only(mems))
 		nodes_clear(*mems);
 }
@@ -917,7 +917,7 @@ static inline int cdm_check_mems(const nodemask_t *mems)
 }
 
 /* A macro: GCC would keep some of what it takes to ask for @v2. */
-#define cdm_inherit_mems(v2, mems, allowed, parent)	\
+#define cdm_fit_mems(v2, mems, allowed, parent)	\
 	((void)sizeof(v2), (void)(mems), (void)(allowed), (void)(parent))
 
 static inline bool cdm_mems_update(void)

@@ -367,7 +367,7 @@ void __cdm_narrow_move(nodemask_t *from, nodemask_t *to)
 nodemask_t cdm_granted_nodes;
 bool cdm_mems_changed;
 
-void __cdm_inherit_mems(nodemask_t *mems, const nodemask_t *allowed,
+void __cdm_fit_mems(nodemask_t *mems, const nodemask_t *allowed,
 			const nodemask_t *parent)
 {
 	nodemask_t ram, devices;
