@@ -102,7 +102,7 @@ static struct cdm_test_slot *cdm_test_find_slot(const struct range *range)
 	return i < CDM_TEST_MAX_RANGES ? &cdm_test_slots[i] : NULL;
 }
 
-/* What a device does when it is reset: nobody is to see what it held. */
+/* A device that is reset does this: nobody is to see what it held. */
 static int cdm_test_erase(struct cdm_test_slot *slot)
 {
 	u64 addr;
@@ -439,7 +439,7 @@ static long cdm_test_ioc_query(void __user *arg)
 	return ret;
 }
 
-/* What the thread that plays the device works on. */
+/* The memory that the thread which plays the device works on */
 struct cdm_test_job {
 	struct cdm_test_compute *ask;
 	struct mm_struct *mm;

@@ -307,7 +307,7 @@ static int cdm_test_claim(struct cdm_memory *mem, struct cdm_test_recall *ask,
 	return ret;
 }
 
-/* What is free, without a recall. */
+/* Free pages, without a recall. */
 static int cdm_test_alloc_only(struct cdm_memory *mem,
 			       struct cdm_test_recall *ask,
 			       struct cdm_test_blocks *blocks)

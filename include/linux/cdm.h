@@ -83,7 +83,7 @@ int __cdm_check_mbind(struct mm_struct *mm, unsigned long start,
 		      unsigned long flags);
 int __cdm_check_mems(const nodemask_t *mems);
 void __cdm_fit_mems(nodemask_t *mems, const nodemask_t *allowed,
-			const nodemask_t *parent);
+		    const nodemask_t *parent);
 void __cdm_narrow_move(nodemask_t *from, nodemask_t *to);
 bool __cdm_move_ahead(struct mm_struct *mm, const nodemask_t *allowed,
 		      unsigned long nr_pages, const void __user *pages,
@@ -110,7 +110,7 @@ extern int cdm_balancing_max;
 /* All bits of kernel.numa_balancing. */
 #define CDM_BALANCING_MAX	((void *)&cdm_balancing_max)
 
-/* What is nothing if the feature is off; an entry of an initializer has a comma. */
+/* These are nothing if the feature is off. An entry of an initializer has a comma. */
 #define CDM_IF(...)	__VA_ARGS__
 #define CDM_ENTRY(...)	__VA_ARGS__,
 
@@ -241,7 +241,7 @@ static inline vm_fault_t cdm_fault_error(vm_fault_t ret,
 	return ret;
 }
 
-/* Where reclaim may evict tenants of @nid to: any RAM. False: it is no device node. */
+/* Tenants of @nid may be evicted to any RAM. False: it is no device node. */
 static inline bool cdm_demotion_targets(int nid, nodemask_t *targets)
 {
 	if (!cdm_node(nid))
@@ -251,8 +251,8 @@ static inline bool cdm_demotion_targets(int nid, nodemask_t *targets)
 }
 
 /*
- * The swappiness where a memory cgroup, or all (global reclaim), gives up pages of @nid.
- * It is about swap, and means nothing where pages are evicted to RAM.
+ * The swappiness for pages of @nid that a memory cgroup (@memcg), or the machine, gives up.
+ * The knob is about swap, and means nothing where pages are evicted to RAM.
  */
 static inline int cdm_swappiness(int nid, bool memcg, int swappiness)
 {
@@ -608,8 +608,8 @@ static inline int cdm_check_mems(const nodemask_t *mems)
  * device node at all. A cpuset of cgroup v1 (not @v2) takes nothing over.
  */
 static inline void cdm_fit_mems(bool v2, nodemask_t *mems,
-				    const nodemask_t *allowed,
-				    const nodemask_t *parent)
+				const nodemask_t *allowed,
+				const nodemask_t *parent)
 {
 	if (cdm_enabled() && v2)
 		__cdm_fit_mems(mems, allowed, parent);

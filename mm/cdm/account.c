@@ -45,7 +45,7 @@ unsigned long __cdm_file_pages(void)
 	       __cdm_node_pages(NR_INACTIVE_FILE);
 }
 
-/* What "Cached" counts of device nodes, shared memory for the most part. */
+/* The part of "Cached" that is on device nodes, shared memory for the most part. */
 long __cdm_cached_pages(void)
 {
 	return __cdm_node_pages(NR_FILE_PAGES) -

@@ -651,7 +651,7 @@ static void cdm_balance_case(struct cdm_case *c)
 	if (!c->busy)
 		cdm_case_hint(c);
 	if (c->busy) {
-		/* As with pages that cannot be moved, the next news decides. */
+		/* The next news decides, as with pages that cannot be moved. */
 		cdm_case_refuse(c, CDM_IN_RAM, CDM_STAY_BUSY);
 		cdm_case_refuse(c, CDM_ON_DEVICE, CDM_STAY_BUSY);
 	}
@@ -744,7 +744,7 @@ void cdm_balance_work(struct work_struct *work)
 	struct cdm_case c;
 
 	if (!cdm_scratch_alloc(&turn.scratch, GFP_KERNEL)) {
-		/* What comes in meanwhile is for the next turn. */
+		/* News that comes in meanwhile is for the next turn. */
 		INIT_LIST_HEAD(&turn.news);
 		spin_lock(&book->lock);
 		list_splice_init(&book->news, &turn.news);

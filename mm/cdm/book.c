@@ -320,7 +320,7 @@ static void cdm_record_touch(struct cdm_book *book, struct cdm_record *record)
 	list_add_tail(&record->news, &book->news);
 }
 
-/* Whether the administrator wants any. */
+/* The administrator may want none. */
 void cdm_book_switch(int nid, bool off)
 {
 	struct cdm_book *book = cdm_book(nid);

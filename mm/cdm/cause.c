@@ -156,7 +156,7 @@ static void cdm_set_cause(unsigned long pfn, unsigned long nr_pages,
 }
 
 /*
- * What the owner takes is still to be zeroed, if it was used: cdm_clean_pages().
+ * Pages that the owner takes are still to be zeroed, if used before: cdm_clean_pages().
  * It is a block, and as such part of one range.
  */
 static void cdm_set_owner(unsigned long pfn, unsigned long nr_pages)

@@ -21,7 +21,7 @@
 #include "internal.h"
 
 #define CDM_EVICT_PAUSE	10	/* ms between two passes */
-/* What tenants of a block have to leave it, in jiffies */
+/* Time for tenants to leave a block that goes offline, in jiffies */
 #define CDM_OFFLINE_PATIENCE	(3 * HZ)
 
 /*
@@ -96,7 +96,7 @@ static bool cdm_ram_is_full(unsigned long nr_pages)
 	return si_mem_available() + get_nr_swap_pages() < (long)nr_pages;
 }
 
-/* Where a folio is mapped. */
+/* A process that maps a folio, and the address */
 struct cdm_user {
 	struct mm_struct *mm;
 	unsigned long addr;
@@ -264,13 +264,13 @@ static bool cdm_ram_is_for_others(void)
 	return cdm_ram_is_full(totalram_pages() / 64);
 }
 
-/* Where reclaim evicts tenants of @nid to. */
+/* The node that reclaim evicts tenants of @nid to. */
 int cdm_eviction_node(int nid)
 {
 	return cdm_ram_is_for_others() ? NUMA_NO_NODE : cdm_home(nid, NULL);
 }
 
-/* As for page cache and anonymous memory alike: there is no page cache. */
+/* Page cache and anonymous memory are evicted alike. Without room in RAM neither is. */
 int __cdm_swappiness(int nid)
 {
 	return cdm_eviction_node(nid) == NUMA_NO_NODE ? 0 : MAX_SWAPPINESS / 2;

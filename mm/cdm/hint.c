@@ -26,7 +26,7 @@
 int cdm_balancing_max = NUMA_BALANCING_NORMAL | NUMA_BALANCING_MEMORY_TIERING |
 			NUMA_BALANCING_COHERENT;
 
-/* What is not going to move, or is shared with others, tells nothing. */
+/* Pages that are not going to move, or are shared with others, tell nothing. */
 static bool cdm_is_hintable(struct vm_area_struct *vma, struct folio *folio)
 {
 	return folio && !folio_is_zone_device(folio) &&

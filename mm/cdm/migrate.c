@@ -149,7 +149,7 @@ static void cdm_walk_pte(struct vm_area_struct *vma, unsigned long addr,
 		*status = -EFAULT;
 }
 
-/* What one page table maps. Returns false if there is none. */
+/* All that one page table maps. Returns false if there is none. */
 static bool cdm_walk_table(struct vm_area_struct *vma, unsigned long addr,
 			   unsigned int nr_pages, int *status,
 			   cdm_visit_fn visit, void *data)
@@ -274,7 +274,7 @@ static bool cdm_may_move(struct folio *folio, int nid)
 	       !folio_likely_mapped_shared(folio);
 }
 
-/* What can be isolated has the status it gets if it moves. */
+/* A page that can be isolated has the status it gets if it moves. */
 static void cdm_visit_collect(struct folio *folio, unsigned int nr_pages,
 			      int *status, void *data)
 {

@@ -233,7 +233,7 @@ int cdm_copy_by_engine(struct cdm_memory *mem,
 	return ops->copy ? ops->copy(mem->data, segments, nr) : -EOPNOTSUPP;
 }
 
-/* How many pages a CPU copies before others may run. */
+/* A CPU copies so many pages before others may run. */
 #define CDM_COPY_PAGES	32
 
 /*

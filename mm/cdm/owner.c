@@ -294,7 +294,7 @@ static bool cdm_recall_take(struct cdm_room *room)
 		page = cdm_alloc_pages(room->mem, recall->order);
 		if (!page)
 			return false;
-		/* What has been taken need not be kept any more. */
+		/* Pages that have been taken need not be kept any more. */
 		cdm_keep(room->mem, -(1L << recall->order));
 		recall->pages[recall->nr_recalled++] = page;
 	}

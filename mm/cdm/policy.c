@@ -368,7 +368,7 @@ nodemask_t cdm_granted_nodes;
 bool cdm_mems_changed;
 
 void __cdm_fit_mems(nodemask_t *mems, const nodemask_t *allowed,
-			const nodemask_t *parent)
+		    const nodemask_t *parent)
 {
 	nodemask_t ram, devices;
 

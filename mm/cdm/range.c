@@ -71,7 +71,7 @@ static struct cdm_slot *cdm_slots_end(const struct cdm_range *range)
 	return range->slots + range->nr;
 }
 
-/* Where the contents are, and are to be mapped. */
+/* The place of the contents, and where they are to be mapped */
 static struct folio *cdm_slot_folio(const struct cdm_slot *slot)
 {
 	return slot->copied ? slot->dst : slot->src;
@@ -690,7 +690,7 @@ static bool cdm_copy_one(struct cdm_sides *sides, const struct cdm_slot *slot,
 	return !ret;
 }
 
-/* What belongs to the page but its contents. */
+/* All that belongs to the page but its contents */
 static void cdm_take_over(struct folio *dst, struct folio *src,
 			  enum migrate_reason reason)
 {
@@ -995,7 +995,7 @@ static int cdm_slot_status(const struct cdm_slot *slot)
 	return slot->dst || slot->nr_pages > 1 ? -EAGAIN : -ENOMEM;
 }
 
-/* What became of each page. */
+/* The status of each page */
 static unsigned int cdm_range_result(const struct cdm_range *range, int *status)
 {
 	struct cdm_slot *slot, *end = cdm_slots_end(range);

@@ -115,7 +115,7 @@ static int cdm_sweep_vma(unsigned long start, unsigned long end,
 	return !cdm_vma_is_simple(walk->vma);
 }
 
-/* Where there is no memory for one page, there is none for the next. */
+/* If there is no memory for one page, there is none for the next. */
 static bool cdm_sweep_is_over(const int *status, unsigned int nr_pages)
 {
 	while (nr_pages--) {

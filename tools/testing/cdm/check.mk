@@ -20,7 +20,7 @@ ROOMY := balance_test fence_test
 ROW_TESTS := $(patsubst $(source)/%.c,%,$(shell grep -lE '^TEST.*\<[A-Z][0-9]+_[a-z]' $(source)/*_test.c))
 
 # Those that share a machine, which takes as long to start as each of them to run.
-# Where all leaks no test may see what another one has left.
+# Each test of flavours base and unfenced is alone: it must not see what another one left.
 SHARED := plain_test+policy_test+cpuset_test+move_test+migrate_test+rows_test+rows2_test \
 	exact_fail_test+input_test+names_test audit_test+fence_test+balance_test+memcg_test lifecycle_test+memcg1_test \
 	accel_kernel_test+accel_balance_test+accel_memory_test+accel_broken_test+accel_adversary_test+accel_z_test
@@ -33,7 +33,7 @@ shared = $(filter-out $(call apart,$(SHARED)),$(1)) \
 # tests FLAVOUR,TOPOLOGIES,PROGRAMS: the names of stages
 tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
-# Where there is one device alone: what its users and its driver do, and that it goes
+# Programs for a machine with one device: its users and its driver, and how it goes
 ALONE := $(filter plain_test+% lifecycle_test+%,$(SHARED)) accel_test
 
 # The selftests of a flavour. All run with two devices.
@@ -77,7 +77,7 @@ endif
 
 build.default build.base build.debug:
 	$(stage) env FLAVOUR=$(subst build.,,$@) $(tools)/build.sh
-# What the option is compared with where it is off, of both kernels
+# The objects to compare, of the patches with the option off and of the base
 build.off:
 	$(stage) sh -c 'for f in base off; do FLAVOUR=$$f WHAT=hooked $(tools)/build.sh || exit; done'
 

@@ -281,7 +281,7 @@ void accel_hold_invals(bool hold)
 void accel_lie_about_invals(void)
 {
 	pthread_mutex_lock(&inval_lock);
-	/* More than the driver can have asked for by then. */
+	/* The driver cannot have asked for as many by then. */
 	accel_put(&inval_in.ring->tail, accel_get(&inval_in.ring->head) +
 		  CDM_ACCEL_INVAL_ENTRIES + 1);
 	pthread_mutex_unlock(&inval_lock);

@@ -274,7 +274,7 @@ static inline const char *cdm_missing(void)
 	if (!cdm_devs().nr)
 		return "this topology has no device";
 	if (cdm_is_unfenced())
-		return "the base has no owner driver";
+		return "without a fence there is no owner driver";
 	return NULL;
 }
 

@@ -554,7 +554,7 @@ TEST_F_TIMEOUT(matrix, F7_unnamed_while_ram_is_full, CDM_TIMEOUT)
 {
 	struct cdm_mark mark = cdm_mark();
 
-	/* Who names nodes is in more functions of the kernel. */
+	/* A program that names nodes gets to more functions of the kernel. */
 	if (cdm_no_repeats())
 		SKIP(return, CDM_REPEATS);
 	expect_all_in_full_ram(_metadata, &self->filler[0], false);

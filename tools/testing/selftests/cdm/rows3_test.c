@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(reclaim, F8_ram_pressure, 2 * CDM_TIMEOUT)
 	struct tenant ram = { .size = cdm_effort(192, 160) * MIB };
 	char *addr, *in_ram;
 
-	/* That swap is used, the others of the variant show. */
+	/* The other tests of the variant show that swap is used. */
 	if (variant->swap && cdm_no_repeats())
 		SKIP(return, CDM_REPEATS);
 	addr = tenant_start(&self->child, &on_device);
