@@ -427,7 +427,7 @@ static int cdm_going_offline(struct cdm_memory *mem, unsigned long pfn,
 	WRITE_ONCE(mem->offlining, true);
 	if (!READ_ONCE(mem->removing))
 		return cdm_evacuate_block(mem, pfn, nr_pages);
-	return cdm_is_free(pfn, pfn + nr_pages, false) ? 0 : -EBUSY;
+	return cdm_is_free(pfn, pfn + nr_pages) ? 0 : -EBUSY;
 }
 
 /*
@@ -438,12 +438,17 @@ static int cdm_memory_notify(struct notifier_block *self, unsigned long action,
 			     void *arg)
 {
 	const struct memory_notify *notify = arg;
-	struct cdm_memory *mem = cdm_memory_of(notify->start_pfn);
+	struct cdm_memory *mem;
 
+	/* Before and after other actions there may be no memmap. */
+	if (action != MEM_GOING_OFFLINE && action != MEM_CANCEL_OFFLINE &&
+	    action != MEM_OFFLINE)
+		return NOTIFY_OK;
+	mem = cdm_memory_of(notify->start_pfn);
 	if (mem && action == MEM_GOING_OFFLINE)
 		return notifier_from_errno(cdm_going_offline(mem, notify->start_pfn,
 							     notify->nr_pages));
-	if (mem && (action == MEM_OFFLINE || action == MEM_CANCEL_OFFLINE))
+	if (mem)
 		WRITE_ONCE(mem->offlining, false);
 	if (action == MEM_OFFLINE)
 		cdm_zero_used(notify->start_pfn, notify->nr_pages);

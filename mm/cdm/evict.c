@@ -520,11 +520,10 @@ int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac)
 }
 
 /*
- * Returns whether no page of [@pfn, @end_pfn) is in use; for @but_failed none but those
- * that have failed, which memory offlining does not wait for. Nothing is allocated there:
- * the pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
+ * Returns whether no page of [@pfn, @end_pfn) is in use. Nothing is allocated there: the
+ * pageblocks are isolated, and the lists of the CPUs empty, so what is free stays so.
  */
-bool cdm_is_free(unsigned long pfn, unsigned long end_pfn, bool but_failed)
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn)
 {
 	while (pfn < end_pfn) {
 		struct page *page = pfn_to_page(pfn);
@@ -534,13 +533,24 @@ bool cdm_is_free(unsigned long pfn, unsigned long end_pfn, bool but_failed)
 			pfn = folio_pfn(folio) + folio_nr_pages(folio);
 		else if (PageBuddy(page))
 			pfn += cdm_nr_free_at(pfn);
-		else if (cdm_is_set_aside(page, 0) ||
-			 (but_failed && PageHWPoison(page)))
+		else if (cdm_is_set_aside(page, 0))
 			pfn++;
 		else
 			return false;
 	}
 	return true;
+}
+
+static bool cdm_has_owned(unsigned long pfn, unsigned long end_pfn)
+{
+	struct folio *folio;
+	bool found = false;
+
+	while (!found && (folio = cdm_next_folio(&pfn, end_pfn))) {
+		found = cdm_is_owned(folio);
+		folio_put(folio);
+	}
+	return found;
 }
 
 /*
@@ -555,12 +565,15 @@ int cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
 	const struct cdm_scratch scratch = { };
 	unsigned int nr_moved;
 
+	/* The owner's pages do not move. */
+	if (cdm_has_owned(start_pfn, end_pfn))
+		return -EBUSY;
 	for (;;) {
 		pfn = start_pfn;
 		while (pfn < end_pfn && !cdm_evict_stop(mem, deadline))
 			cdm_evict_block(&pfn, end_pfn, MR_MEMORY_HOTPLUG,
 					&scratch, &nr_used, &nr_moved);
-		if (cdm_is_free(start_pfn, end_pfn, true))
+		if (cdm_is_free(start_pfn, end_pfn))
 			return 0;
 		if (cdm_evict_stop(mem, deadline))
 			return signal_pending(current) ? -EINTR : -EBUSY;

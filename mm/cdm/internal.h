@@ -331,7 +331,7 @@ int cdm_evacuate(struct cdm_memory *mem, unsigned long deadline,
 int cdm_evacuate_block(struct cdm_memory *mem, unsigned long start_pfn,
 		       unsigned long nr_pages);
 int cdm_evacuate_once(struct cdm_memory *mem, struct cdm_evacuation *evac);
-bool cdm_is_free(unsigned long pfn, unsigned long end_pfn, bool but_failed);
+bool cdm_is_free(unsigned long pfn, unsigned long end_pfn);
 
 /* core.c */
 unsigned long cdm_why_closed(int nid);
