@@ -35,6 +35,7 @@ tests = $(foreach t,$(2),$(patsubst %,selftest.$(1).$(t).%,$(3)))
 
 # Programs for a machine with one device: its users and its driver, and how it goes
 ALONE := $(filter plain_test+% lifecycle_test+%,$(SHARED)) accel_test
+$(if $(word 3,$(ALONE)),,$(error no group begins with plain_test or with lifecycle_test))
 
 # The selftests of a flavour. All run with two devices.
 default := $(call tests,default,two,$(call shared,$(ORDERED))) \

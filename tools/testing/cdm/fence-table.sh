@@ -52,6 +52,7 @@ fenced=$(logs default two plain single)
 unfenced=$(logs unfenced single)
 # shellcheck disable=SC2086
 new=$(python3 "$TOOLS/fence.py" $fenced -- $unfenced)
+! grep 'not run$' <<<"$new" >&2 || die "tests that are named after a row did not run without a fence"
 if [[ ${1:-} == --check ]]; then
 	diff -u "$TABLE" - <<<"$new"
 else

@@ -11,8 +11,10 @@ disassemble() {
 }
 
 same_code() {
-	[[ -s $BUILD/obj/base/$1 && -s $BUILD/obj/off/$1 ]] || return 1
-	diff <(disassemble "$BUILD/obj/base/$1") <(disassemble "$BUILD/obj/off/$1") | head -40
+	local base off
+	base=$(disassemble "$BUILD/obj/base/$1") && off=$(disassemble "$BUILD/obj/off/$1") &&
+		[[ -n $base ]] || return
+	diff <(echo "$base") <(echo "$off") | head -40
 	((PIPESTATUS[0] == 0))
 }
 
